@@ -1,0 +1,415 @@
+/* The log: lines are built on the caller's stack, copied into a shared buffer under a short lock,
+ * and written by a thread of their own.
+ *
+ * There are two buffers: callers fill one while the writer writes the other, so no caller ever waits
+ * for the reader of the sink. The writer sleeps a moment (LOG_BATCH_NS) after it is woken, so a busy
+ * proxy pays one write and one wake-up for many lines. When both buffers are full, lines are dropped
+ * and counted: a log that nobody reads must not stop traffic. */
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_BATCH_NS 5000000
+
+/* Room that log_end() needs behind the last value: a mark for a cut line, braces, the new line. */
+#define LOG_TAIL_BYTES 32
+
+static const char *const level_words[] = {"error", "warn", "info", "debug"};
+
+static struct {
+	enum log_level level;
+	enum log_format format;
+
+	pthread_mutex_t lock;
+	pthread_cond_t filled;
+	pthread_t thread;
+	bool running;
+	bool stopping;
+	char *filling; /* callers append here */
+	char *writing; /* the writer's own */
+	size_t used;   /* of filling */
+	uint64_t dropped;
+} sink = {
+	.level = LOG_INFO,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.filled = PTHREAD_COND_INITIALIZER,
+};
+
+void log_setup(enum log_level level, enum log_format format)
+{
+	sink.level = level;
+	sink.format = format;
+}
+
+bool log_wanted(enum log_level level)
+{
+	return level <= sink.level;
+}
+
+static void write_all(const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(STDERR_FILENO, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return; /* nobody is left to tell */
+		data += n;
+		len -= (size_t)n;
+	}
+}
+
+/* Called with the lock held; returns with it held. */
+static void write_batch(uint64_t *reported)
+{
+	char *batch = sink.filling;
+	size_t len = sink.used;
+	uint64_t dropped = sink.dropped;
+
+	sink.filling = sink.writing;
+	sink.writing = batch;
+	sink.used = 0;
+	pthread_mutex_unlock(&sink.lock);
+	write_all(batch, len);
+	if (dropped != *reported) {
+		char line[128];
+		int n = snprintf(line, sizeof(line),
+		                 sink.format == LOG_JSON
+		                         ? "{\"level\":\"warn\",\"event\":\"log_dropped\",\"lines\":%llu}\n"
+		                         : "level=warn event=log_dropped lines=%llu\n",
+		                 (unsigned long long)(dropped - *reported));
+
+		write_all(line, (size_t)n);
+		*reported = dropped;
+	}
+	pthread_mutex_lock(&sink.lock);
+}
+
+static void *writer(void *arg)
+{
+	static const struct timespec batch = {.tv_nsec = LOG_BATCH_NS};
+	uint64_t reported = 0;
+
+	(void)arg;
+	pthread_mutex_lock(&sink.lock);
+	for (;;) {
+		while (sink.used == 0 && !sink.stopping)
+			pthread_cond_wait(&sink.filled, &sink.lock);
+		if (sink.used == 0)
+			break;
+		if (!sink.stopping) {
+			pthread_mutex_unlock(&sink.lock);
+			nanosleep(&batch, NULL);
+			pthread_mutex_lock(&sink.lock);
+		}
+		write_batch(&reported);
+	}
+	pthread_mutex_unlock(&sink.lock);
+	return NULL;
+}
+
+int log_start(void)
+{
+	int err;
+
+	sink.filling = malloc(LOG_BUFFER_BYTES);
+	sink.writing = malloc(LOG_BUFFER_BYTES);
+	sink.stopping = false;
+	if (sink.filling == NULL || sink.writing == NULL) {
+		err = ENOMEM;
+	} else {
+		err = pthread_create(&sink.thread, NULL, writer, NULL);
+		sink.running = err == 0;
+	}
+	if (err != 0) {
+		free(sink.filling);
+		free(sink.writing);
+	}
+	return -err;
+}
+
+void log_stop(void)
+{
+	if (!sink.running)
+		return;
+	pthread_mutex_lock(&sink.lock);
+	sink.stopping = true;
+	pthread_cond_signal(&sink.filled);
+	pthread_mutex_unlock(&sink.lock);
+	pthread_join(sink.thread, NULL);
+	sink.running = false;
+	free(sink.filling);
+	free(sink.writing);
+}
+
+uint64_t log_dropped(void)
+{
+	pthread_mutex_lock(&sink.lock);
+	uint64_t dropped = sink.dropped;
+	pthread_mutex_unlock(&sink.lock);
+	return dropped;
+}
+
+static void append(struct log_line *l, const char *data, size_t len)
+{
+	if (l->cut)
+		return;
+	if (len > sizeof(l->text) - LOG_TAIL_BYTES - l->len) {
+		l->cut = true;
+		return;
+	}
+	memcpy(l->text + l->len, data, len);
+	l->len += len;
+}
+
+/* The separator and `key=` or `"key":`. */
+static void append_key(struct log_line *l, const char *key)
+{
+	if (sink.format == LOG_JSON) {
+		append(l, ",\"", 2);
+		append(l, key, strlen(key));
+		append(l, "\":", 2);
+	} else {
+		append(l, " ", 1);
+		append(l, key, strlen(key));
+		append(l, "=", 1);
+	}
+}
+
+/* The length of the UTF-8 sequence at p, or 0 when the bytes there are none (RFC 3629). */
+static size_t utf8_length(const unsigned char *p, size_t left)
+{
+	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : 4;
+
+	if (n == 1)
+		return 1;
+	if (p[0] < 0xc2 || p[0] > 0xf4 || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+/* Between quotes, valid in JSON and readable in text: control bytes as \u00xx, bytes that are not
+ * UTF-8 as U+FFFD. */
+static void append_quoted(struct log_line *l, const char *value, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)value;
+
+	append(l, "\"", 1);
+	for (size_t i = 0; i < len && !l->cut;) {
+		size_t n = utf8_length(p + i, len - i);
+
+		if (p[i] == '"' || p[i] == '\\') {
+			append(l, (const char[]){'\\', (char)p[i]}, 2);
+		} else if (p[i] < 0x20 || p[i] == 0x7f) {
+			char escape[8];
+
+			snprintf(escape, sizeof(escape), "\\u%04x", p[i]);
+			append(l, escape, 6);
+		} else if (n == 0) {
+			append(l, "\xef\xbf\xbd", 3);
+		} else {
+			append(l, value + i, n);
+		}
+		i += n == 0 ? 1 : n;
+	}
+	append(l, "\"", 1);
+}
+
+static bool plain(const char *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (value[i] <= ' ' || value[i] == '"' || value[i] == '=' || value[i] == '\\' ||
+		    value[i] > '~')
+			return false;
+	return len > 0;
+}
+
+void log_strn(struct log_line *l, const char *key, const char *value, size_t len)
+{
+	if (!l->wanted || value == NULL)
+		return;
+
+	/* A value that does not fit is left out whole: half a key would not parse. */
+	size_t before = l->len;
+	bool was_cut = l->cut;
+
+	append_key(l, key);
+	if (sink.format == LOG_TEXT && plain(value, len))
+		append(l, value, len);
+	else
+		append_quoted(l, value, len);
+	if (l->cut && !was_cut)
+		l->len = before;
+}
+
+void log_str(struct log_line *l, const char *key, const char *value)
+{
+	if (value != NULL)
+		log_strn(l, key, value, strlen(value));
+}
+
+static void append_number(struct log_line *l, const char *key, const char *digits, int len)
+{
+	size_t before = l->len;
+	bool was_cut = l->cut;
+
+	append_key(l, key);
+	append(l, digits, (size_t)len);
+	if (l->cut && !was_cut)
+		l->len = before;
+}
+
+void log_int(struct log_line *l, const char *key, int64_t value)
+{
+	char digits[24];
+
+	if (l->wanted)
+		append_number(l, key, digits,
+		              snprintf(digits, sizeof(digits), "%lld", (long long)value));
+}
+
+void log_uint(struct log_line *l, const char *key, uint64_t value)
+{
+	char digits[24];
+	char *p = digits + sizeof(digits);
+
+	if (!l->wanted)
+		return;
+	/* By hand: the session line has many of these, and printf is the larger part of its cost. */
+	do {
+		*--p = (char)('0' + value % 10);
+		value /= 10;
+	} while (value != 0);
+	append_number(l, key, p, (int)(digits + sizeof(digits) - p));
+}
+
+void log_real(struct log_line *l, const char *key, double value)
+{
+	char digits[32];
+
+	if (l->wanted)
+		append_number(l, key, digits, snprintf(digits, sizeof(digits), "%.6g", value));
+}
+
+void log_ms(struct log_line *l, const char *key, uint64_t ns)
+{
+	char digits[32];
+	char *p = digits + sizeof(digits);
+	uint64_t us = ns / 1000;
+
+	if (!l->wanted)
+		return;
+	for (int i = 0; us != 0 || i < 4; i++) {
+		*--p = (char)('0' + us % 10);
+		us /= 10;
+		if (i == 2)
+			*--p = '.';
+	}
+	append_number(l, key, p, (int)(digits + sizeof(digits) - p));
+}
+
+void log_fmt(struct log_line *l, const char *key, const char *format, ...)
+{
+	char text[LOG_LINE_BYTES];
+	va_list args;
+
+	if (!l->wanted)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_str(l, key, text);
+}
+
+void log_errno(struct log_line *l, int err)
+{
+	char text[128];
+
+	if (l->wanted)
+		log_str(l, "error", strerror_r(err < 0 ? -err : err, text, sizeof(text)));
+}
+
+/* "2026-11-22T02:03:43.123456Z". The date is worked out once a second and a thread. */
+static void append_time(struct log_line *l)
+{
+	static _Thread_local time_t second = -1;
+	static _Thread_local char text[32];
+	struct timespec now;
+	char digits[9];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec != second) {
+		struct tm tm;
+
+		gmtime_r(&now.tv_sec, &tm);
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+		second = now.tv_sec;
+	}
+	append(l, text, 19);
+	snprintf(digits, sizeof(digits), ".%06uZ", (unsigned)(now.tv_nsec / 1000) % 1000000u);
+	append(l, digits, 8);
+}
+
+void log_begin(struct log_line *l, enum log_level level, const char *event)
+{
+	l->wanted = log_wanted(level);
+	l->len = 0;
+	l->cut = false;
+	if (!l->wanted)
+		return;
+	if (sink.format == LOG_JSON) {
+		append(l, "{\"time\":\"", 9);
+		append_time(l);
+		append(l, "\"", 1);
+	} else {
+		append(l, "time=", 5);
+		append_time(l);
+	}
+	log_str(l, "level", level_words[level]);
+	log_str(l, "event", event);
+}
+
+void log_end(struct log_line *l)
+{
+	if (!l->wanted)
+		return;
+	if (l->cut) {
+		static const char text_mark[] = " cut=1", json_mark[] = ",\"cut\":1";
+		const char *mark = sink.format == LOG_JSON ? json_mark : text_mark;
+
+		memcpy(l->text + l->len, mark, strlen(mark));
+		l->len += strlen(mark);
+	}
+	if (sink.format == LOG_JSON)
+		l->text[l->len++] = '}';
+	l->text[l->len++] = '\n';
+
+	if (!sink.running) {
+		write_all(l->text, l->len);
+		return;
+	}
+	pthread_mutex_lock(&sink.lock);
+	if (l->len > LOG_BUFFER_BYTES - sink.used) {
+		sink.dropped++;
+	} else {
+		if (sink.used == 0)
+			pthread_cond_signal(&sink.filled);
+		memcpy(sink.filling + sink.used, l->text, l->len);
+		sink.used += l->len;
+	}
+	pthread_mutex_unlock(&sink.lock);
+}

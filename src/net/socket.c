@@ -1,0 +1,152 @@
+/* System calls for TCP sockets, with the options that a proxy wants. Nothing here blocks: sockets are
+ * non-blocking from birth. */
+#include "net/socket.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* After keepalive_secs of silence: a probe each KEEPALIVE_INTERVAL_SECS, given up after
+ * KEEPALIVE_PROBES of them. */
+#define KEEPALIVE_INTERVAL_SECS 10
+#define KEEPALIVE_PROBES 3
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) == 0 ? 0 : -errno;
+}
+
+static int bind_and_listen(int fd, const struct endpoint *addr,
+                           const struct listen_options *options, struct endpoint *ret_bound)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = endpoint_to_sockaddr(addr, &sa);
+	int err = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+
+	if (err == 0 && sa.ss_family == AF_INET6)
+		err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+	if (err != 0)
+		return err;
+	/* Accepted sockets inherit these, which saves as many system calls for each client. */
+	socket_tune(fd, &options->tcp);
+	if (bind(fd, (struct sockaddr *)&sa, len) != 0 || listen(fd, options->backlog) != 0)
+		return -errno;
+	len = sizeof(sa);
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
+		return -errno;
+	return endpoint_from_sockaddr((struct sockaddr *)&sa, ret_bound);
+}
+
+int listen_socket_new(const struct endpoint *addr, const struct listen_options *options,
+                      struct listen_socket **ret_socket)
+{
+	struct listen_socket *s = malloc(sizeof(*s));
+	int err;
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->fd = socket(ip_is_v4(&addr->ip) ? AF_INET : AF_INET6,
+	               SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s->fd < 0) {
+		err = -errno;
+		free(s);
+		return err;
+	}
+	err = bind_and_listen(s->fd, addr, options, &s->addr);
+	if (err != 0) {
+		close(s->fd);
+		free(s);
+		return err;
+	}
+	atomic_init(&s->refs, 1);
+	*ret_socket = s;
+	return 0;
+}
+
+struct listen_socket *listen_socket_ref(struct listen_socket *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
+
+void listen_socket_unref(struct listen_socket *s)
+{
+	if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	close(s->fd);
+	free(s);
+}
+
+void listen_socket_stop(struct listen_socket *s)
+{
+	/* For a listening TCP socket this is the way back to CLOSED. */
+	if (s != NULL)
+		(void)shutdown(s->fd, SHUT_RD);
+}
+
+void socket_tune(int fd, const struct tcp_options *options)
+{
+	(void)set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (options->keepalive_secs != 0) {
+		(void)set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+		(void)set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)options->keepalive_secs);
+		(void)set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECS);
+		(void)set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+	}
+	if (options->user_timeout_ms != 0)
+		(void)set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)options->user_timeout_ms);
+}
+
+int socket_connect(const struct endpoint *peer, const struct tcp_options *options)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = endpoint_to_sockaddr(peer, &sa);
+	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	socket_tune(fd, options);
+	if (connect(fd, (struct sockaddr *)&sa, len) != 0 && errno != EINPROGRESS) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int socket_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 ? err : errno;
+}
+
+void socket_reset(int fd)
+{
+	/* Close with a linger of zero is how TCP is told to abort (RFC 9293, 3.10.5). */
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close(fd);
+}
+
+uint32_t socket_waiting(int fd)
+{
+	int bytes = 0;
+
+	return ioctl(fd, SIOCINQ, &bytes) == 0 && bytes > 0 ? (uint32_t)bytes : 0;
+}
+
+uint32_t socket_unacked(int fd)
+{
+	int bytes = 0;
+
+	return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (uint32_t)bytes : 0;
+}

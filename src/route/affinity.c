@@ -1,0 +1,500 @@
+/* The affinity table. Clients by the million, two touches for every connection, so: shards with a
+ * lock each, a few cache lines an operation, and no moment at which much has to be done at once.
+ *
+ * A shard keeps its entries in one array without holes: a new entry goes to the end, and the last
+ * one moves into the place of one that is removed. The index is a linear hash table (Litwin 1980):
+ * with every few entries one bucket is split or two are joined, so it grows and shrinks a step at a
+ * time and there is never a rehash. Both arrays are mapped for the shard's maximum at the start and
+ * filled page by page; when most of a shard has expired, affinity_collect() gives the pages at the
+ * ends back. Entries are named by their number, and number 0 is the head of the list by last use,
+ * which also lets 0 mean "none" in chains and fresh pages mean "empty".
+ *
+ * Only the least recently used entry is ever evicted, and the list by last use is exact in each
+ * shard; a small table is one shard. The hash is keyed by a secret, so clients cannot aim at a
+ * bucket. Nothing here knows what a slot is or whether its backend still exists: who finds a
+ * binding has to check. */
+#include "route/affinity.h"
+
+#include "base/hash.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SHARDS_MAX 64
+/* A shard has room for at least so many, unless there is only one. */
+#define SHARD_ENTRIES_MIN 1024
+/* Buckets are split below the first and joined above the second: as many at a time as one entry
+ * more or less calls for, so that the index always keeps up. */
+#define BUCKETS_AN_ENTRY 2
+#define BUCKETS_AN_ENTRY_MAX 4
+/* What affinity_collect() does with a lock held: entries dropped, bytes given back. */
+#define COLLECT_ENTRIES 256
+#define COLLECT_BYTES ((size_t)1 << 20)
+
+#define HEAD 0u
+#define NONE 0u
+
+/* What is looked for. The address is masked, and in words as it lies in memory. */
+struct key {
+	uint64_t client[2];
+	uint32_t service;
+	uint64_t hash;
+};
+
+struct entry {
+	uint64_t client[2];
+	uint64_t used_ms;
+	uint32_t service;
+	struct binding binding;
+	uint32_t newer; /* by last use; HEAD behind the newest */
+	uint32_t older;
+	uint32_t next; /* in its bucket */
+};
+
+_Static_assert(sizeof(struct entry) + BUCKETS_AN_ENTRY * sizeof(uint32_t) <= 56,
+	       "what the header promises");
+
+/* An array of which only the first pages are used. */
+struct lazy {
+	unsigned char *start;
+	size_t mapped; /* bytes */
+	size_t filled; /* bytes from the start that may have been written */
+};
+
+struct shard {
+	_Alignas(64) pthread_mutex_t lock;
+	struct entry *entries; /* [0] is HEAD, [1..count] are in use */
+	uint32_t *buckets;     /* first of a chain of entries, or NONE */
+	uint32_t count;
+	uint32_t max;
+	uint32_t bucket_count;
+	struct lazy entry_memory;
+	struct lazy bucket_memory;
+	uint64_t hits, misses, evictions, expirations;
+};
+
+struct affinity {
+	uint64_t ttl_ms;
+	uint64_t seed;
+	uint64_t v4_mask[2];
+	uint64_t v6_mask[2];
+	unsigned shard_bits;
+	struct shard shards[];
+};
+
+static void *lazy_init(struct lazy *m, size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	/* A huge page would be filled at once. */
+	(void)madvise(p, bytes, MADV_NOHUGEPAGE);
+	m->start = p;
+	m->mapped = bytes;
+	return p;
+}
+
+static void lazy_used(struct lazy *m, size_t bytes)
+{
+	if (bytes > m->filled)
+		m->filled = bytes;
+}
+
+/* Gives back one step of the pages behind those in use, when they are the greater part; they read
+ * as zeroes afterwards. True when there is more. */
+static bool lazy_give_back(struct lazy *m, size_t used)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t keep = (used + page - 1) / page * page;
+	size_t from;
+
+	if (m->filled <= keep * 2)
+		return false;
+	from = m->filled - keep > COLLECT_BYTES ? (m->filled - COLLECT_BYTES) / page * page : keep;
+	if (madvise(m->start + from, m->filled - from, MADV_DONTNEED) < 0)
+		return false;
+	m->filled = from;
+	return m->filled > keep * 2;
+}
+
+static bool shard_init(struct shard *s, uint32_t max)
+{
+	size_t entries = ((size_t)max + 1) * sizeof(*s->entries);
+	size_t buckets = ((size_t)max + 1) * BUCKETS_AN_ENTRY * sizeof(*s->buckets);
+
+	pthread_mutex_init(&s->lock, NULL);
+	s->entries = lazy_init(&s->entry_memory, entries);
+	s->buckets = lazy_init(&s->bucket_memory, buckets);
+	s->max = max;
+	s->bucket_count = 1;
+	return s->entries != NULL && s->buckets != NULL;
+}
+
+/* An address of all ones, masked, is a mask: of IPv4 addresses all begin alike. */
+static void make_masks(struct affinity *a, const struct affinity_options *options)
+{
+	const uint8_t v4_ones[4] = {0xff, 0xff, 0xff, 0xff};
+	struct ip v4 = ip_from_v4(v4_ones);
+	struct ip v6;
+
+	memset(&v6, 0xff, sizeof(v6));
+	v4 = ip_masked(&v4, options->v4_bits, options->v6_bits);
+	v6 = ip_masked(&v6, options->v4_bits, options->v6_bits);
+	memcpy(a->v4_mask, &v4, sizeof(a->v4_mask));
+	memcpy(a->v6_mask, &v6, sizeof(a->v6_mask));
+}
+
+struct affinity *affinity_new(const struct affinity_options *options)
+{
+	size_t max = options->max_entries;
+	unsigned bits = 0;
+	struct affinity *a;
+	size_t bytes;
+
+	CHECK(max >= 1 && max <= AFFINITY_ENTRIES_MAX);
+	CHECK(options->v4_bits >= 1 && options->v4_bits <= 32);
+	CHECK(options->v6_bits >= 1 && options->v6_bits <= 128);
+	while (1u << bits < SHARDS_MAX && max >> (bits + 1) >= SHARD_ENTRIES_MIN)
+		bits++;
+	bytes = sizeof(*a) + ((size_t)1 << bits) * sizeof(struct shard);
+	a = aligned_alloc(_Alignof(struct affinity), bytes);
+	if (a == NULL)
+		return NULL;
+	memset(a, 0, bytes);
+	a->ttl_ms = options->ttl_ms;
+	a->seed = options->seed;
+	make_masks(a, options);
+	a->shard_bits = bits;
+	for (size_t i = 0; i < (size_t)1 << bits; i++) {
+		/* The first ones take what does not divide evenly. */
+		size_t share = (max >> bits) + (i < (max & (((size_t)1 << bits) - 1)));
+
+		if (!shard_init(&a->shards[i], (uint32_t)share)) {
+			affinity_free(a);
+			return NULL;
+		}
+	}
+	return a;
+}
+
+void affinity_free(struct affinity *a)
+{
+	if (a == NULL)
+		return;
+	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
+		struct shard *s = &a->shards[i];
+
+		/* After a failure in affinity_new() some are not mapped. */
+		if (s->entries != NULL)
+			munmap(s->entries, s->entry_memory.mapped);
+		if (s->buckets != NULL)
+			munmap(s->buckets, s->bucket_memory.mapped);
+		pthread_mutex_destroy(&s->lock);
+	}
+	free(a);
+}
+
+static uint64_t key_hash(const struct affinity *a, const uint64_t client[2], uint32_t service)
+{
+	uint64_t hash = hash_mix(a->seed ^ client[0]);
+
+	hash = hash_mix(hash ^ client[1]);
+	return hash_mix(hash + (uint64_t)service * 0x9e3779b97f4a7c15u + a->seed);
+}
+
+/* Buckets are numbered by the low bits of the hash; one that has not been split off yet is still
+ * part of the one with the top bit off. */
+static uint32_t *bucket_of(const struct shard *s, uint64_t hash)
+{
+	uint32_t mask = UINT32_MAX >> __builtin_clz((s->bucket_count - 1) | 1);
+	uint32_t i = (uint32_t)hash & mask;
+
+	return &s->buckets[i < s->bucket_count ? i : i & (mask >> 1)];
+}
+
+static uint64_t entry_hash(const struct affinity *a, const struct entry *e)
+{
+	return key_hash(a, e->client, e->service);
+}
+
+static void chain_push(struct shard *s, uint64_t hash, uint32_t i)
+{
+	uint32_t *bucket = bucket_of(s, hash);
+
+	s->entries[i].next = *bucket;
+	*bucket = i;
+}
+
+/* Puts to (which may be entry i's successor) in the place of i in the chain. */
+static void chain_replace(struct shard *s, uint64_t hash, uint32_t i, uint32_t to)
+{
+	uint32_t *link = bucket_of(s, hash);
+
+	while (*link != i)
+		link = &s->entries[*link].next;
+	*link = to;
+}
+
+/* Distributes a chain anew, after the number of buckets has changed. */
+static void chain_deal(const struct affinity *a, struct shard *s, uint32_t i)
+{
+	uint32_t next;
+
+	for (; i != NONE; i = next) {
+		next = s->entries[i].next;
+		chain_push(s, entry_hash(a, &s->entries[i]), i);
+	}
+}
+
+static void add_bucket(const struct affinity *a, struct shard *s)
+{
+	/* The bucket that the new one is split off from: where its number leads while it is absent.
+	 */
+	uint32_t *bucket = bucket_of(s, s->bucket_count);
+	uint32_t chain = *bucket;
+
+	*bucket = NONE;
+	s->bucket_count++;
+	lazy_used(&s->bucket_memory, s->bucket_count * sizeof(*s->buckets));
+	chain_deal(a, s, chain);
+}
+
+static void drop_bucket(const struct affinity *a, struct shard *s)
+{
+	uint32_t *bucket = &s->buckets[s->bucket_count - 1];
+	uint32_t chain = *bucket;
+
+	*bucket = NONE;
+	s->bucket_count--;
+	chain_deal(a, s, chain);
+}
+
+static void use_unlink(struct shard *s, uint32_t i)
+{
+	struct entry *e = &s->entries[i];
+
+	s->entries[e->newer].older = e->older;
+	s->entries[e->older].newer = e->newer;
+}
+
+/* Makes entry i the newest. */
+static void use_push(struct shard *s, uint32_t i)
+{
+	struct entry *head = &s->entries[HEAD];
+	struct entry *e = &s->entries[i];
+
+	e->newer = HEAD;
+	e->older = head->older;
+	s->entries[head->older].newer = i;
+	head->older = i;
+}
+
+/* Removes entry i; the last entry moves into its place. */
+static void entry_remove(const struct affinity *a, struct shard *s, uint32_t i)
+{
+	uint32_t last = s->count;
+
+	chain_replace(s, entry_hash(a, &s->entries[i]), i, s->entries[i].next);
+	use_unlink(s, i);
+	if (i != last) {
+		struct entry *e = &s->entries[i];
+
+		chain_replace(s, entry_hash(a, &s->entries[last]), last, i);
+		*e = s->entries[last];
+		s->entries[e->newer].older = i;
+		s->entries[e->older].newer = i;
+	}
+	s->count--;
+	for (int n = 0; n < BUCKETS_AN_ENTRY_MAX; n++) {
+		if (s->bucket_count > 1 && s->bucket_count > s->count * BUCKETS_AN_ENTRY_MAX)
+			drop_bucket(a, s);
+	}
+}
+
+static uint32_t entry_find(const struct shard *s, const struct key *key)
+{
+	uint32_t i = *bucket_of(s, key->hash);
+
+	while (i != NONE) {
+		const struct entry *e = &s->entries[i];
+
+		if (memcmp(e->client, key->client, sizeof(e->client)) == 0 &&
+		    e->service == key->service)
+			break;
+		i = e->next;
+	}
+	return i;
+}
+
+static void entry_add(const struct affinity *a, struct shard *s, const struct key *key,
+		      struct binding binding, uint64_t now_ms)
+{
+	struct entry *e;
+
+	if (s->count == s->max) {
+		entry_remove(a, s, s->entries[HEAD].newer);
+		s->evictions++;
+	}
+	s->count++;
+	lazy_used(&s->entry_memory, ((size_t)s->count + 1) * sizeof(*s->entries));
+	e = &s->entries[s->count];
+	memcpy(e->client, key->client, sizeof(e->client));
+	e->service = key->service;
+	e->binding = binding;
+	e->used_ms = now_ms;
+	use_push(s, s->count);
+	chain_push(s, key->hash, s->count);
+	for (int n = 0; n < BUCKETS_AN_ENTRY; n++) {
+		if (s->bucket_count < s->count * BUCKETS_AN_ENTRY)
+			add_bucket(a, s);
+	}
+}
+
+static void entry_use(struct shard *s, uint32_t i, uint64_t now_ms)
+{
+	struct entry *e = &s->entries[i];
+
+	if (now_ms > e->used_ms) /* threads read the clock apart */
+		e->used_ms = now_ms;
+	use_unlink(s, i);
+	use_push(s, i);
+}
+
+static bool entry_expired(const struct affinity *a, const struct entry *e, uint64_t now_ms)
+{
+	return now_ms > e->used_ms && now_ms - e->used_ms >= a->ttl_ms;
+}
+
+/* What every operation begins with: the key, and its shard, locked. */
+static struct shard *enter(struct affinity *a, const struct ip *client, uint32_t service,
+			   struct key *ret_key)
+{
+	const uint64_t *mask = ip_is_v4(client) ? a->v4_mask : a->v6_mask;
+	struct shard *s;
+
+	memcpy(ret_key->client, client->b, sizeof(ret_key->client));
+	ret_key->client[0] &= mask[0];
+	ret_key->client[1] &= mask[1];
+	ret_key->service = service;
+	ret_key->hash = key_hash(a, ret_key->client, service);
+	/* The shard by the highest bits of the hash: buckets go by the lowest. */
+	s = &a->shards[a->shard_bits == 0 ? 0 : ret_key->hash >> (64 - a->shard_bits)];
+	pthread_mutex_lock(&s->lock);
+	return s;
+}
+
+bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service, uint64_t now_ms,
+		   struct binding *ret_binding)
+{
+	struct key key;
+	struct shard *s = enter(a, client, service, &key);
+	uint32_t i = entry_find(s, &key);
+
+	if (i != NONE && entry_expired(a, &s->entries[i], now_ms)) {
+		entry_remove(a, s, i);
+		s->expirations++;
+		i = NONE;
+	}
+	if (i != NONE) {
+		*ret_binding = s->entries[i].binding;
+		entry_use(s, i, now_ms);
+		s->hits++;
+	} else {
+		s->misses++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return i != NONE;
+}
+
+/* A use of a binding, which is written where there is none, or where it may replace another. */
+static void use_binding(struct affinity *a, const struct ip *client, uint32_t service,
+			struct binding binding, uint64_t now_ms, bool replace)
+{
+	struct key key;
+	struct shard *s;
+	uint32_t i;
+
+	if (a->ttl_ms == 0)
+		return;
+	s = enter(a, client, service, &key);
+	i = entry_find(s, &key);
+	if (i == NONE) {
+		entry_add(a, s, &key, binding, now_ms);
+	} else if (replace || (s->entries[i].binding.slot == binding.slot &&
+			       s->entries[i].binding.generation == binding.generation)) {
+		s->entries[i].binding = binding;
+		entry_use(s, i, now_ms);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+void affinity_put(struct affinity *a, const struct ip *client, uint32_t service,
+		  struct binding binding, uint64_t now_ms)
+{
+	use_binding(a, client, service, binding, now_ms, true);
+}
+
+void affinity_touch(struct affinity *a, const struct ip *client, uint32_t service,
+		    struct binding binding, uint64_t now_ms)
+{
+	use_binding(a, client, service, binding, now_ms, false);
+}
+
+/* One step with the lock held. True when there is more to do. */
+static bool shard_collect(const struct affinity *a, struct shard *s, uint64_t now_ms, size_t *n)
+{
+	bool more = false;
+
+	pthread_mutex_lock(&s->lock);
+	for (int k = 0; k < COLLECT_ENTRIES; k++) {
+		uint32_t oldest = s->entries[HEAD].newer;
+
+		more = oldest != HEAD && entry_expired(a, &s->entries[oldest], now_ms);
+		if (!more)
+			break;
+		entry_remove(a, s, oldest);
+		s->expirations++;
+		(*n)++;
+	}
+	if (!more) {
+		more = lazy_give_back(&s->entry_memory,
+				      ((size_t)s->count + 1) * sizeof(*s->entries)) ||
+		       lazy_give_back(&s->bucket_memory, s->bucket_count * sizeof(*s->buckets));
+	}
+	pthread_mutex_unlock(&s->lock);
+	return more;
+}
+
+size_t affinity_collect(struct affinity *a, uint64_t now_ms)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
+		while (shard_collect(a, &a->shards[i], now_ms, &n))
+			;
+	}
+	return n;
+}
+
+struct affinity_counts affinity_counts(struct affinity *a)
+{
+	struct affinity_counts sum = {0};
+
+	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
+		struct shard *s = &a->shards[i];
+
+		pthread_mutex_lock(&s->lock);
+		sum.entries += s->count;
+		sum.hits += s->hits;
+		sum.misses += s->misses;
+		sum.evictions += s->evictions;
+		sum.expirations += s->expirations;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return sum;
+}

@@ -1,0 +1,56 @@
+/* Affinity: which backend a client had. Keys are a masked client address and a service; values name
+ * a backend for ever (slot and generation). Bounded: the entry least recently used gives way. The
+ * time to live counts from the last use and is checked on read.
+ *
+ * Sharded, one short lock a shard; any thread. Times are milliseconds of a monotonic clock, given
+ * by the caller. */
+#ifndef ROUTE_AFFINITY_H
+#define ROUTE_AFFINITY_H
+
+#include "base/check.h"
+#include "net/addr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct affinity;
+
+#define AFFINITY_ENTRIES_MAX 100000000
+
+struct affinity_options {
+	size_t max_entries; /* 1..AFFINITY_ENTRIES_MAX */
+	uint64_t ttl_ms;    /* 0: no affinity, every lookup misses and nothing is kept */
+	unsigned v4_bits;   /* 1..32 */
+	unsigned v6_bits;   /* 1..128 */
+	uint64_t seed;      /* a secret, so that clients cannot choose colliding keys */
+};
+
+struct binding {
+	uint32_t slot;
+	uint32_t generation;
+};
+
+struct affinity_counts {
+	uint64_t entries, hits, misses, evictions, expirations;
+};
+
+/* NULL: out of memory. Memory grows with use, to about 56 bytes an entry. */
+struct affinity *affinity_new(const struct affinity_options *options);
+void affinity_free(struct affinity *a);
+
+/* A hit counts as a use. */
+MUST_CHECK bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service,
+			      uint64_t now_ms, struct binding *ret_binding);
+/* Writes or overwrites. Out of memory: the binding is not kept. */
+void affinity_put(struct affinity *a, const struct ip *client, uint32_t service,
+		  struct binding binding, uint64_t now_ms);
+/* A session ended: its use lasted until now. The binding is kept anew where it has gone meanwhile
+ * (a session may be longer than the time to live); one to another backend is left alone. */
+void affinity_touch(struct affinity *a, const struct ip *client, uint32_t service,
+		    struct binding binding, uint64_t now_ms);
+/* Drops expired entries, holding each lock only for a bounded while. Returns how many. */
+size_t affinity_collect(struct affinity *a, uint64_t now_ms);
+struct affinity_counts affinity_counts(struct affinity *a);
+
+#endif

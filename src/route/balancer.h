@@ -1,0 +1,57 @@
+/* The balancer: which backend is best for this client now. A pure function of the table, the live
+ * counts, the query and the random source.
+ *
+ *     score = region_score * 100 + (load_factor / weight)
+ *     region_score: 0 the client's region, 1 the local POP's region, 2 any other
+ *     load_factor = connections / soft_limit
+ *
+ * as the seed document has it; the lowest score wins.
+ *
+ * Among backends of region_score 0, those in the client's own country that are under their soft
+ * limit go before all others. Equal scores are settled by a random choice weighted by weight. */
+#ifndef ROUTE_BALANCER_H
+#define ROUTE_BALANCER_H
+
+#include "base/check.h"
+#include "base/rng.h"
+#include "route/table.h"
+#include "route/tried.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Why a backend is not a candidate: rows of route/exclusion.def. */
+enum exclusion {
+#define EXCLUSION(name, word, help) EXCLUDED_##name,
+#include "route/exclusion.def"
+#undef EXCLUSION
+};
+
+const char *exclusion_word(enum exclusion e);
+
+struct balancer_query {
+	const char *app;           /* NULL: every app */
+	const char *country;       /* "" when unknown */
+	region_id region;          /* REGION_NONE when unknown */
+	const struct tried *tried; /* backends not to offer again; NULL: none */
+};
+
+struct balancer_terms {
+	enum exclusion exclusion; /* EXCLUDED_NOT: a candidate, and the rest holds */
+	unsigned region_score;
+	uint32_t connections;
+	double load_factor;
+	double score;
+	bool own_country; /* goes first: the client's country, under its soft limit */
+};
+
+/* The terms of one backend. */
+struct balancer_terms balancer_judge(const struct table *t, const struct backend *b,
+				     const struct balancer_query *q);
+
+/* The best candidate, or NULL; *ret_terms (may be NULL) are its terms. Looks only at the groups
+ * that can still win. */
+const struct backend *balancer_pick(const struct table *t, const struct balancer_query *q,
+				    struct rng *rng, struct balancer_terms *ret_terms);
+
+#endif

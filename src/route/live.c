@@ -1,0 +1,334 @@
+/* The live state of backends. A table says what a backend should be; here is what it is now, under
+ * a slot that stays the same from table to table.
+ *
+ * Three kinds of memory, by who touches them. The connection counts are a dense array of atomics:
+ * every worker adds to them and every decision scans them, so nothing else lies between. The slots
+ * beside them (id, generation, number of tables that hold it) change only in the control thread,
+ * and only while nobody holds the slot; the count of holders is atomic because the last user of a
+ * table, in whatever thread, lets go. The index from id to slot is the control thread's alone.
+ *
+ * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
+ * and the table holds the slot. When the control thread reads no holders (acquire, against the
+ * release in live_let_go()), every reservation that will ever be made has been made, and the count
+ * can only fall; when it then reads 0 connections (acquire, against the release in live_release()),
+ * the last session has stopped reading the id.
+ *
+ * Address space for all slots is mapped at once, memory comes page by page as slots are used, and
+ * no pointer ever moves. */
+#include "route/live.h"
+
+#include "base/hash.h"
+#include "route/limits.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BUCKETS_MIN 64
+
+struct slot {
+	char *id;                    /* NULL: not given out */
+	atomic_uint holders;         /* tables */
+	_Atomic uint32_t generation; /* 0: never given out */
+	uint32_t next;               /* in its bucket, or in the free list; or LIVE_NO_SLOT */
+	uint32_t id_hash;
+};
+
+struct live {
+	_Atomic uint32_t *connections; /* LIVE_SLOTS_MAX, by slot */
+	struct slot *slots;            /* LIVE_SLOTS_MAX */
+	_Atomic uint32_t slot_end;
+
+	/* The control thread's. */
+	uint32_t *buckets; /* heads of chains of slots, by id; a power of two */
+	uint32_t bucket_count;
+	uint32_t used; /* slots given out now */
+	uint32_t free; /* head of the list of slots taken back */
+
+	/* On a cache line of its own: every connection of every worker passes here. */
+	_Alignas(64) _Atomic uint32_t total;
+};
+
+/* Zeroed address space, filled page by page: not by huge pages, which would fill it at once. */
+static void *map_lazily(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, bytes, MADV_NOHUGEPAGE);
+	return p;
+}
+
+static void unmap(void *p, size_t bytes)
+{
+	if (p != NULL)
+		munmap(p, bytes);
+}
+
+static uint32_t *buckets_new(uint32_t count)
+{
+	uint32_t *buckets = malloc(count * sizeof(*buckets));
+
+	if (buckets != NULL)
+		memset(buckets, 0xff, count * sizeof(*buckets)); /* LIVE_NO_SLOT */
+	return buckets;
+}
+
+struct live *live_new(void)
+{
+	struct live *l = aligned_alloc(_Alignof(struct live), sizeof(*l));
+
+	if (l == NULL)
+		return NULL;
+	memset(l, 0, sizeof(*l));
+	l->free = LIVE_NO_SLOT;
+	l->bucket_count = BUCKETS_MIN;
+	l->buckets = buckets_new(BUCKETS_MIN);
+	l->connections = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->connections));
+	l->slots = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->slots));
+	if (l->buckets == NULL || l->connections == NULL || l->slots == NULL) {
+		live_free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void live_free(struct live *l)
+{
+	uint32_t end;
+
+	if (l == NULL)
+		return;
+	end = live_slot_end(l);
+	for (uint32_t i = 0; i < end; i++)
+		free(l->slots[i].id);
+	unmap(l->slots, LIVE_SLOTS_MAX * sizeof(*l->slots));
+	unmap(l->connections, LIVE_SLOTS_MAX * sizeof(*l->connections));
+	free(l->buckets);
+	free(l);
+}
+
+static uint32_t *bucket_of(const struct live *l, uint32_t id_hash)
+{
+	return &l->buckets[id_hash & (l->bucket_count - 1)];
+}
+
+static uint32_t find(const struct live *l, const char *id, uint32_t id_hash)
+{
+	uint32_t i = *bucket_of(l, id_hash);
+
+	while (i != LIVE_NO_SLOT) {
+		if (l->slots[i].id_hash == id_hash && strcmp(l->slots[i].id, id) == 0)
+			break;
+		i = l->slots[i].next;
+	}
+	return i;
+}
+
+/* Twice the buckets. Where memory is short the chains just grow longer. */
+static void grow_index(struct live *l)
+{
+	uint32_t end = live_slot_end(l);
+	uint32_t *buckets = buckets_new(l->bucket_count * 2);
+
+	if (buckets == NULL)
+		return;
+	free(l->buckets);
+	l->buckets = buckets;
+	l->bucket_count *= 2;
+	for (uint32_t i = 0; i < end; i++) {
+		struct slot *s = &l->slots[i];
+		uint32_t *bucket = bucket_of(l, s->id_hash);
+
+		if (s->id == NULL)
+			continue; /* its next is in the free list */
+		s->next = *bucket;
+		*bucket = i;
+	}
+}
+
+/* A slot that is not given out: one taken back before a new one. LIVE_NO_SLOT when all are. */
+static uint32_t take_slot(struct live *l)
+{
+	uint32_t i = l->free;
+	uint32_t end = live_slot_end(l);
+
+	if (i != LIVE_NO_SLOT) {
+		l->free = l->slots[i].next;
+		return i;
+	}
+	if (end == LIVE_SLOTS_MAX)
+		return LIVE_NO_SLOT;
+	atomic_store_explicit(&l->slot_end, end + 1, memory_order_relaxed);
+	return end;
+}
+
+static void free_slot(struct live *l, uint32_t i)
+{
+	l->slots[i].id = NULL;
+	l->slots[i].next = l->free;
+	l->free = i;
+}
+
+static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *ret_slot)
+{
+	char *copy = strdup(id);
+	uint32_t *bucket;
+	struct slot *s;
+	uint32_t i;
+
+	if (copy == NULL)
+		return -ENOMEM;
+	i = take_slot(l);
+	if (i == LIVE_NO_SLOT && live_collect(l) > 0)
+		i = take_slot(l);
+	if (i == LIVE_NO_SLOT) {
+		free(copy);
+		return -ENOSPC;
+	}
+	if (l->used >= l->bucket_count)
+		grow_index(l);
+	s = &l->slots[i];
+	s->id = copy;
+	s->id_hash = id_hash;
+	atomic_fetch_add_explicit(&s->generation, 1, memory_order_relaxed);
+	bucket = bucket_of(l, id_hash);
+	s->next = *bucket;
+	*bucket = i;
+	l->used++;
+	*ret_slot = i;
+	return 0;
+}
+
+int live_hold(struct live *l, const char *id, uint32_t *ret_slot)
+{
+	uint32_t id_hash = (uint32_t)hash_bytes(id, strlen(id), 0);
+	uint32_t i = find(l, id, id_hash);
+	int err;
+
+	if (i == LIVE_NO_SLOT) {
+		err = give_out(l, id, id_hash, &i);
+		if (err < 0)
+			return err;
+	}
+	atomic_fetch_add_explicit(&l->slots[i].holders, 1, memory_order_relaxed);
+	*ret_slot = i;
+	return 0;
+}
+
+void live_let_go(struct live *l, uint32_t slot)
+{
+	unsigned holders;
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	holders = atomic_fetch_sub_explicit(&l->slots[slot].holders, 1, memory_order_release);
+	CHECK(holders > 0);
+}
+
+static bool in_use(const struct live *l, uint32_t slot)
+{
+	/* In this order: see above. */
+	return atomic_load_explicit(&l->slots[slot].holders, memory_order_acquire) > 0 ||
+	       atomic_load_explicit(&l->connections[slot], memory_order_acquire) > 0;
+}
+
+size_t live_collect(struct live *l)
+{
+	uint32_t end = live_slot_end(l);
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < end; i++) {
+		struct slot *s = &l->slots[i];
+		uint32_t *link;
+
+		if (s->id == NULL || in_use(l, i))
+			continue;
+		link = bucket_of(l, s->id_hash);
+		while (*link != i)
+			link = &l->slots[*link].next;
+		*link = s->next;
+		free(s->id);
+		free_slot(l, i);
+		l->used--;
+		n++;
+	}
+	return n;
+}
+
+uint32_t live_generation(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return atomic_load_explicit(&l->slots[slot].generation, memory_order_relaxed);
+}
+
+const char *live_id(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX && l->slots[slot].id != NULL);
+	return l->slots[slot].id;
+}
+
+uint32_t live_slot_end(const struct live *l)
+{
+	return atomic_load_explicit(&l->slot_end, memory_order_relaxed);
+}
+
+const _Atomic uint32_t *live_counts(const struct live *l)
+{
+	return l->connections;
+}
+
+uint32_t live_connections(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return atomic_load_explicit(&l->connections[slot], memory_order_relaxed);
+}
+
+static bool count_up(_Atomic uint32_t *count, uint32_t limit)
+{
+	uint32_t now = atomic_load_explicit(count, memory_order_relaxed);
+
+	do {
+		if (now >= limit)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(count, &now, now + 1, memory_order_relaxed,
+							memory_order_relaxed));
+	return true;
+}
+
+static void count_down(_Atomic uint32_t *count)
+{
+	uint32_t before = atomic_fetch_sub_explicit(count, 1, memory_order_release);
+
+	CHECK(before > 0);
+}
+
+bool live_reserve(struct live *l, uint32_t slot, uint32_t hard_limit)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return count_up(&l->connections[slot], hard_limit);
+}
+
+void live_release(struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	count_down(&l->connections[slot]);
+}
+
+bool live_reserve_total(struct live *l, uint32_t max_conn)
+{
+	return count_up(&l->total, max_conn);
+}
+
+void live_release_total(struct live *l)
+{
+	count_down(&l->total);
+}
+
+uint32_t live_total(const struct live *l)
+{
+	return atomic_load_explicit(&l->total, memory_order_relaxed);
+}

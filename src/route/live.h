@@ -1,0 +1,55 @@
+/* The live state of backends: what is true of one now, as against what the table says of it. It
+ * outlives tables, because connections do. Each backend id has a slot; the connection counts lie
+ * side by side so that a scan over many backends stays in the cache.
+ *
+ * Slots are given out and taken back by the control thread; counts are any thread's. A slot is
+ * taken back only when no table holds it and its count is 0, so a session may use its slot and id
+ * for as long as it holds a connection there. */
+#ifndef ROUTE_LIVE_H
+#define ROUTE_LIVE_H
+
+#include "base/check.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct live;
+
+#define LIVE_NO_SLOT UINT32_MAX
+
+/* NULL: out of memory. Address space for LIVE_SLOTS_MAX slots, memory only for those in use. */
+struct live *live_new(void);
+void live_free(struct live *l);
+
+/* Control thread. The slot of a backend, found or made, with one more table holding it.
+ * 0, -ENOSPC or -ENOMEM. */
+MUST_CHECK int live_hold(struct live *l, const char *id, uint32_t *ret_slot);
+/* Any thread: a table lets go. The slot is taken back by a later live_collect(). */
+void live_let_go(struct live *l, uint32_t slot);
+/* Control thread: takes back what nobody holds any more. Returns how many. */
+size_t live_collect(struct live *l);
+
+/* Changes whenever a slot is given to another backend, so that (slot, generation) names one for
+ * ever. */
+uint32_t live_generation(const struct live *l, uint32_t slot);
+/* The backend's id; stable while held or connected. */
+const char *live_id(const struct live *l, uint32_t slot);
+/* One more than the highest slot ever given out. */
+uint32_t live_slot_end(const struct live *l);
+
+/* Connections now, pending ones included. */
+uint32_t live_connections(const struct live *l, uint32_t slot);
+/* The same numbers as an array by slot, for a scan over many backends. Read relaxed. */
+const _Atomic uint32_t *live_counts(const struct live *l);
+/* Takes one connection unless that would pass hard_limit. Taken, never checked and then taken: the
+ * limit holds with any number of threads. */
+MUST_CHECK bool live_reserve(struct live *l, uint32_t slot, uint32_t hard_limit);
+void live_release(struct live *l, uint32_t slot);
+
+/* The same for the whole process (EDGEPROXY_MAX_CONN). */
+MUST_CHECK bool live_reserve_total(struct live *l, uint32_t max_conn);
+void live_release_total(struct live *l);
+uint32_t live_total(const struct live *l);
+
+#endif

@@ -1,0 +1,162 @@
+/* The policy puts the parts together: where is the client, which backend did it have, which is best
+ * now, is there room. Everything it knows comes in as an argument, so a worker and `explain` cannot
+ * come to different ends.
+ *
+ * The balancer's answer is only a proposal until its place is reserved. When another thread takes
+ * the last place first, the balancer is asked again, with counts that now show that backend as
+ * full; so every turn is lost to a connection that somebody else has won, and RACES_MAX turns in a
+ * row are reported as if all were full, which a moment ago they were. */
+#include "route/policy.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RACES_MAX 64
+
+/* An IPv4 address in its 128-bit form has this many bits in front. */
+#define V4_OFFSET_BITS 96
+
+const char *place_source_word(enum place_source source)
+{
+	static const char *const words[] = {
+		[PLACE_OVERRIDE] = "override",
+		[PLACE_SPECIAL] = "special",
+		[PLACE_DATABASE] = "database",
+		[PLACE_UNKNOWN] = "unknown",
+	};
+
+	CHECK((size_t)source < sizeof(words) / sizeof(words[0]));
+	return words[source];
+}
+
+static bool locate_by_override(const struct table *t, const struct ip *ip, struct place *place)
+{
+	const struct prefix_entry *entry = prefix_map_find(t->override_map, ip);
+	const struct geo_override *o;
+
+	if (entry == NULL)
+		return false;
+	o = &t->overrides[entry->value];
+	place->source = PLACE_OVERRIDE;
+	place->network = o->prefix;
+	memcpy(place->country, o->country, sizeof(place->country));
+	place->region = o->region != REGION_NONE ? o->region
+						 : table_region_of_country(t, o->country);
+	return true;
+}
+
+static bool locate_by_database(const struct table *t, const struct geo_db *db, const struct ip *ip,
+			       struct place *place)
+{
+	struct geo_record record;
+	unsigned bits;
+
+	if (db == NULL)
+		return false;
+	record = geo_db_find(db, ip);
+	if (!record.found)
+		return false;
+	bits = record.net_bits;
+	if (ip_is_v4(ip) && bits < V4_OFFSET_BITS)
+		bits = V4_OFFSET_BITS;
+	place->source = PLACE_DATABASE;
+	place->network.ip = ip_masked(ip, bits - (ip_is_v4(ip) ? V4_OFFSET_BITS : 0), bits);
+	place->network.bits = (uint8_t)bits;
+	memcpy(place->country, record.country, sizeof(place->country));
+	place->region = table_region_of_country(t, record.country);
+	return true;
+}
+
+struct place policy_locate(const struct table *t, const struct geo_db *db, const struct ip *ip)
+{
+	struct place place = {.region = REGION_NONE, .source = PLACE_UNKNOWN};
+
+	if (locate_by_override(t, ip, &place))
+		return place;
+	place.special = special_find(ip);
+	if (place.special != NULL) {
+		place.source = PLACE_SPECIAL;
+		place.network = place.special->prefix;
+		return place;
+	}
+	(void)locate_by_database(t, db, ip, &place);
+	return place;
+}
+
+static struct binding binding_of(const struct table *t, const struct backend *b)
+{
+	return (struct binding){.slot = b->slot, .generation = live_generation(t->live, b->slot)};
+}
+
+/* The backend that the client had, with a place reserved, if it can have it again. */
+static bool choose_by_affinity(const struct policy_query *q, const struct balancer_query *bq,
+			       struct choice *ret_choice)
+{
+	const struct table *t = q->table;
+	const struct backend *b;
+	struct balancer_terms terms;
+	struct binding binding;
+
+	if (q->affinity == NULL ||
+	    !affinity_find(q->affinity, q->client, q->service->key, q->now_ms, &binding))
+		return false;
+	b = table_backend_in_slot(t, binding.slot);
+	if (b == NULL || live_generation(t->live, binding.slot) != binding.generation)
+		return false;
+	terms = balancer_judge(t, b, bq);
+	if (terms.exclusion != EXCLUDED_NOT || !live_reserve(t->live, b->slot, b->hard_limit))
+		return false;
+	*ret_choice = (struct choice){
+		.backend = b,
+		.binding = binding,
+		.from_affinity = true,
+		.terms = terms,
+	};
+	return true;
+}
+
+/* Why the balancer has nothing to offer. */
+static int why_none(const struct table *t, const struct balancer_query *bq)
+{
+	const struct pool *pool = table_pool(t, bq->app);
+
+	if (pool == NULL || pool->member_count == 0)
+		return -ENOENT;
+	for (uint32_t i = 0; i < pool->member_count; i++) {
+		if (tried_has(bq->tried, pool->slots[i]) &&
+		    live_connections(t->live, pool->slots[i]) < pool->hard_limits[i])
+			return -EHOSTUNREACH;
+	}
+	return -EAGAIN;
+}
+
+int policy_choose(const struct policy_query *q, struct choice *ret_choice)
+{
+	const struct table *t = q->table;
+	const struct balancer_query bq = {
+		.app = q->service->app[0] != '\0' ? q->service->app : NULL,
+		.country = q->place->country,
+		.region = q->place->region,
+		.tried = q->tried,
+	};
+	struct balancer_terms terms;
+
+	if (choose_by_affinity(q, &bq, ret_choice))
+		return 0;
+	for (int race = 0; race < RACES_MAX; race++) {
+		const struct backend *b = balancer_pick(t, &bq, q->rng, &terms);
+
+		if (b == NULL)
+			return why_none(t, &bq);
+		if (!live_reserve(t->live, b->slot, b->hard_limit))
+			continue;
+		*ret_choice = (struct choice){
+			.backend = b,
+			.binding = binding_of(t, b),
+			.from_affinity = false,
+			.terms = terms,
+		};
+		return 0;
+	}
+	return -EAGAIN;
+}

@@ -1,0 +1,115 @@
+/* The routing table: an immutable, reference-counted snapshot of everything that the database says,
+ * in the shape that decisions want. The control thread builds one from validated rows and publishes
+ * it; each worker swaps its own pointer between two turns of its loop. */
+#ifndef ROUTE_TABLE_H
+#define ROUTE_TABLE_H
+
+#include "base/check.h"
+#include "geo/country.h"
+#include "net/addr.h"
+#include "net/prefix.h"
+#include "route/limits.h"
+#include "route/live.h"
+#include "route/region.h"
+#include "route/rows.h"
+#include "route/service.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct backend {
+	const char *id;
+	const char *app;
+	region_id region;
+	char country[3];
+	bool healthy;
+	bool deleted;
+	enum admin_state state;
+	uint32_t weight;
+	uint32_t soft_limit;
+	uint32_t hard_limit;
+	uint32_t slot; /* in live */
+	struct endpoint addr;
+};
+
+/* The usable backends of one region in one pool. Its region_score for a client is one number, so
+ * whole groups are skipped when a nearer one has a candidate. */
+struct group {
+	region_id region;
+	uint32_t first; /* of pool.members */
+	uint32_t count;
+};
+
+/* The backends that one app's clients may get; or all of them. What a decision needs of a member
+ * lies in columns, by position, so that a scan over many reads little and in order. */
+struct pool {
+	const char *app;   /* NULL: every app */
+	uint32_t *members; /* indices of table.backends: by group, then by country, then by id */
+	uint32_t *slots;
+	float *costs; /* what one connection adds to the score, nearly: 1 / (soft_limit * weight) */
+	uint32_t *weights;
+	uint32_t *soft_limits;
+	uint32_t *hard_limits;
+	uint32_t member_count;
+	struct group *groups;
+	uint32_t group_count;
+};
+
+struct geo_override {
+	struct prefix prefix;
+	char country[3];
+	region_id region; /* REGION_NONE: the country's */
+};
+
+struct table {
+	atomic_uint refs;
+	uint64_t version; /* 1, 2, 3 … of this process */
+	uint64_t digest;  /* of the rows it was built from */
+	struct live *live;
+	struct arena arena;
+
+	struct backend *backends; /* every valid row, usable or not, ordered by id */
+	uint32_t backend_count;
+	uint32_t usable_count;
+	uint32_t *backend_of_slot; /* index, or UINT32_MAX */
+	uint32_t slot_end;
+
+	struct pool *pools;
+	uint32_t pool_count;
+
+	struct service **services; /* each with a reference */
+	uint32_t service_count;
+
+	region_id local_region;
+	region_id country_region[COUNTRY_INDEX_MAX];
+	struct geo_override *overrides;
+	struct prefix_map *override_map; /* value: index of overrides */
+};
+
+struct table_options {
+	const char *local_region; /* EDGEPROXY_REGION */
+	/* Services that exist without a row, such as EDGEPROXY_LISTEN_ADDR. References are taken.
+	 */
+	struct service *const *services;
+	uint32_t service_count;
+};
+
+/* Control thread. rows have been validated and may go afterwards. A pool is made for each app that
+ * a service or a backend names; one for all where a service serves every app, or where there are no
+ * services. 0; -ENOSPC (slots or regions used up), -EINVAL (a region's name), -ENOMEM. */
+MUST_CHECK int table_new(const struct route_rows *rows, const struct table_options *options,
+			 struct live *live, struct table **ret_table);
+struct table *table_ref(struct table *t);
+void table_unref(struct table *t); /* any thread; NULL-safe */
+
+/* The pool of an app (NULL: all), or NULL where none was made. */
+const struct pool *table_pool(const struct table *t, const char *app);
+/* The backend in a slot, or NULL. */
+const struct backend *table_backend_in_slot(const struct table *t, uint32_t slot);
+/* Where clients of a country go, or REGION_NONE. */
+region_id table_region_of_country(const struct table *t, const char *country);
+/* Can new clients go there at all (limits aside)? */
+bool backend_usable(const struct backend *b);
+
+#endif

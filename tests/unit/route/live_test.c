@@ -1,0 +1,379 @@
+/* Live state: slots that stay while anybody needs them, limits that hold with any number of
+ * threads, misuse that is caught. */
+#include "route/live.h"
+
+#include "route/limits.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+	*state = live_new();
+	return *state == NULL;
+}
+
+static int teardown(void **state)
+{
+	live_free(*state);
+	return 0;
+}
+
+static uint32_t hold(struct live *l, const char *id)
+{
+	uint32_t slot = LIVE_NO_SLOT;
+
+	assert_int_equal(live_hold(l, id, &slot), 0);
+	assert_true(slot < live_slot_end(l));
+	assert_string_equal(live_id(l, slot), id);
+	return slot;
+}
+
+static void test_one_slot_an_id(void **state)
+{
+	struct live *l = *state;
+	char id[] = "a";
+	uint32_t a = hold(l, id);
+	uint32_t b = hold(l, "b");
+
+	assert_int_not_equal(a, b);
+	id[0] = 'x';
+	assert_string_equal(live_id(l, a), "a");
+	assert_int_equal(hold(l, "a"), a);
+	assert_int_equal(live_slot_end(l), 2);
+	assert_int_not_equal(live_generation(l, a), 0);
+	assert_int_equal(live_connections(l, a), 0);
+}
+
+static void test_taken_back_when_nobody_holds(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t generation = live_generation(l, a);
+
+	hold(l, "a");
+	live_let_go(l, a);
+	assert_int_equal(live_collect(l), 0);
+	live_let_go(l, a);
+	assert_int_equal(live_collect(l), 1);
+	assert_int_equal(live_collect(l), 0);
+
+	/* The slot goes to another backend, under another generation. */
+	assert_int_equal(hold(l, "b"), a);
+	assert_int_not_equal(live_generation(l, a), generation);
+	assert_int_not_equal(hold(l, "a"), a);
+}
+
+static void test_connections_keep_a_slot(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t generation = live_generation(l, a);
+
+	assert_true(live_reserve(l, a, 5));
+	live_let_go(l, a);
+	assert_int_equal(live_collect(l), 0);
+	assert_string_equal(live_id(l, a), "a");
+	assert_int_not_equal(hold(l, "b"), a);
+
+	/* It comes back with a later table: the same slot, the connection still counted. */
+	assert_int_equal(hold(l, "a"), a);
+	assert_int_equal(live_generation(l, a), generation);
+	assert_int_equal(live_connections(l, a), 1);
+	live_let_go(l, a);
+	live_release(l, a);
+	assert_int_equal(live_collect(l), 1);
+}
+
+static void test_back_before_the_collection(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t generation = live_generation(l, a);
+
+	live_let_go(l, a);
+	assert_int_equal(hold(l, "a"), a);
+	assert_int_equal(live_generation(l, a), generation);
+	assert_int_equal(live_collect(l), 0);
+}
+
+/* Every slot there is, and then some: the index grows, is emptied, and is used again. */
+static void test_all_slots(void **state)
+{
+	struct live *l = *state;
+	uint32_t slot = 7;
+	char id[32];
+
+	for (uint32_t i = 0; i < LIVE_SLOTS_MAX; i++) {
+		snprintf(id, sizeof(id), "backend-%u", i);
+		assert_int_equal(live_hold(l, id, &slot), 0);
+		assert_int_equal(slot, i);
+	}
+	assert_int_equal(live_hold(l, "one-more", &slot), -ENOSPC);
+	assert_int_equal(live_slot_end(l), LIVE_SLOTS_MAX);
+	for (uint32_t i = 0; i < LIVE_SLOTS_MAX; i += 1000) {
+		snprintf(id, sizeof(id), "backend-%u", i);
+		assert_int_equal(hold(l, id), i);
+		live_let_go(l, i);
+	}
+
+	/* Where all are given out it looks itself whether some are free. */
+	live_let_go(l, 4711);
+	assert_int_equal(hold(l, "one-more"), 4711);
+	live_let_go(l, 4711);
+	for (uint32_t i = 0; i < LIVE_SLOTS_MAX; i++) {
+		if (i != 4711)
+			live_let_go(l, i);
+	}
+	assert_int_equal(live_collect(l), LIVE_SLOTS_MAX);
+	hold(l, "backend-1");
+	hold(l, "backend-2");
+	assert_int_equal(live_slot_end(l), LIVE_SLOTS_MAX);
+}
+
+static void test_reserve_up_to_the_limit(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t b = hold(l, "b");
+
+	for (int i = 0; i < 3; i++)
+		assert_true(live_reserve(l, a, 3));
+	assert_false(live_reserve(l, a, 3));
+	assert_int_equal(live_connections(l, a), 3);
+	assert_int_equal(live_connections(l, b), 0);
+	assert_int_equal(live_counts(l)[a], 3);
+
+	/* A limit that was lowered under the count: nothing more, nothing less. */
+	assert_false(live_reserve(l, a, 1));
+	assert_true(live_reserve(l, a, 4));
+	for (int i = 0; i < 4; i++)
+		live_release(l, a);
+	assert_int_equal(live_connections(l, a), 0);
+	assert_true(live_reserve(l, a, 1));
+	assert_false(live_reserve(l, b, 0));
+}
+
+static void test_total(void **state)
+{
+	struct live *l = *state;
+
+	assert_true(live_reserve_total(l, 2));
+	assert_true(live_reserve_total(l, 2));
+	assert_false(live_reserve_total(l, 2));
+	assert_int_equal(live_total(l), 2);
+	live_release_total(l);
+	assert_int_equal(live_total(l), 1);
+	assert_true(live_reserve_total(l, 2));
+}
+
+static void release_below_zero(struct live *l)
+{
+	live_release(l, hold(l, "a"));
+}
+
+static void release_total_below_zero(struct live *l)
+{
+	live_release_total(l);
+}
+
+static void let_go_too_often(struct live *l)
+{
+	uint32_t a = hold(l, "a");
+
+	live_let_go(l, a);
+	live_let_go(l, a);
+}
+
+static void assert_aborts(struct live *l, void (*misuse)(struct live *))
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct rlimit no_core = {0, 0};
+
+		setrlimit(RLIMIT_CORE, &no_core);
+		signal(SIGABRT, SIG_DFL);
+		close(2); /* the CHECK's line */
+		misuse(l);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static void test_misuse_is_caught(void **state)
+{
+	assert_aborts(*state, release_below_zero);
+	assert_aborts(*state, release_total_below_zero);
+	assert_aborts(*state, let_go_too_often);
+}
+
+enum { THREADS = 4, BACKENDS = 3, LIMIT = 7, TOTAL_LIMIT = 15, ROUNDS = 30000 };
+
+struct race {
+	struct live *live;
+	uint32_t slot[BACKENDS];
+	atomic_bool stop;
+	atomic_uint over; /* times that a limit was seen passed */
+	atomic_uint refused;
+};
+
+/* Reserves and releases in turn; ends holding what it could get of every backend. */
+static void *racer(void *arg)
+{
+	struct race *r = arg;
+	unsigned held[BACKENDS] = {0};
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		unsigned k = i % BACKENDS;
+
+		if (!live_reserve_total(r->live, TOTAL_LIMIT)) {
+			atomic_fetch_add(&r->refused, 1);
+		} else if (live_reserve(r->live, r->slot[k], LIMIT)) {
+			held[k]++;
+		} else {
+			atomic_fetch_add(&r->refused, 1);
+			live_release_total(r->live);
+		}
+		if (held[k] > 0 && i % 7 < 3) {
+			live_release(r->live, r->slot[k]);
+			live_release_total(r->live);
+			held[k]--;
+		}
+	}
+	for (unsigned k = 0; k < BACKENDS; k++) {
+		while (held[k] > 0) {
+			live_release(r->live, r->slot[k]);
+			live_release_total(r->live);
+			held[k]--;
+		}
+	}
+	for (unsigned k = 0; k < BACKENDS; k++) {
+		while (live_reserve(r->live, r->slot[k], LIMIT))
+			;
+	}
+	return NULL;
+}
+
+static void *watcher(void *arg)
+{
+	struct race *r = arg;
+
+	while (!atomic_load(&r->stop)) {
+		for (unsigned k = 0; k < BACKENDS; k++)
+			atomic_fetch_add(&r->over, live_connections(r->live, r->slot[k]) > LIMIT);
+		atomic_fetch_add(&r->over, live_total(r->live) > TOTAL_LIMIT);
+	}
+	return NULL;
+}
+
+static void test_limits_hold_under_threads(void **state)
+{
+	struct race r = {.live = *state};
+	pthread_t thread[THREADS];
+	pthread_t watch;
+
+	r.slot[0] = hold(r.live, "a");
+	r.slot[1] = hold(r.live, "b");
+	r.slot[2] = hold(r.live, "c");
+	assert_int_equal(pthread_create(&watch, NULL, watcher, &r), 0);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, racer, &r), 0);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	atomic_store(&r.stop, true);
+	assert_int_equal(pthread_join(watch, NULL), 0);
+
+	assert_int_equal(atomic_load(&r.over), 0);
+	assert_true(atomic_load(&r.refused) > 0);
+	assert_int_equal(live_total(r.live), 0);
+	for (int k = 0; k < BACKENDS; k++)
+		assert_int_equal(live_connections(r.live, r.slot[k]), LIMIT);
+}
+
+/* What a worker does with a slot after its table has gone: it reads the id, then releases. The main
+ * thread is the control thread and takes slots back meanwhile. Made for the thread sanitizer. */
+struct visitor {
+	struct live *live;
+	atomic_uint slot; /* LIVE_NO_SLOT: nothing to do */
+	atomic_bool stop;
+	unsigned visits; /* the visitor's until it is joined */
+};
+
+static void *visit(void *arg)
+{
+	struct visitor *v = arg;
+
+	while (!atomic_load(&v->stop)) {
+		uint32_t slot = atomic_load(&v->slot);
+
+		if (slot == LIVE_NO_SLOT)
+			continue;
+		if (live_reserve(v->live, slot, 1)) {
+			live_let_go(v->live, slot);
+			v->visits += strlen(live_id(v->live, slot)) > 0;
+			live_release(v->live, slot);
+		}
+		atomic_store(&v->slot, LIVE_NO_SLOT);
+	}
+	return NULL;
+}
+
+static void test_collection_against_sessions(void **state)
+{
+	struct visitor v = {.live = *state};
+	size_t collected = 0;
+	pthread_t thread;
+	char id[32];
+
+	atomic_store(&v.slot, LIVE_NO_SLOT);
+	assert_int_equal(pthread_create(&thread, NULL, visit, &v), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		snprintf(id, sizeof(id), "id-%u", i);
+		atomic_store(&v.slot, hold(v.live, id));
+		while (atomic_load(&v.slot) != LIVE_NO_SLOT)
+			collected += live_collect(v.live);
+		collected += live_collect(v.live);
+	}
+	atomic_store(&v.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	collected += live_collect(v.live);
+	assert_int_equal(v.visits, 2000);
+	assert_int_equal(collected, 2000);
+	assert_int_equal(live_slot_end(v.live), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_one_slot_an_id, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_taken_back_when_nobody_holds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_connections_keep_a_slot, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_back_before_the_collection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_slots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reserve_up_to_the_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_total, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_misuse_is_caught, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_hold_under_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_collection_against_sessions, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

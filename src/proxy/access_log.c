@@ -1,0 +1,114 @@
+/* The words that a session leaves. Every value comes from the session itself, so a line can be
+ * written when the table it was decided with has long gone. */
+#include "proxy/access_log.h"
+
+#include "base/log.h"
+#include "proxy/dial.h"
+#include "proxy/worker.h"
+
+#include <string.h>
+
+static void log_endpoint(struct log_line *l, const char *key, const struct endpoint *e)
+{
+	char text[ENDPOINT_TEXT_MAX];
+
+	log_str(l, key, endpoint_format(e, text));
+}
+
+static void log_client(struct log_line *l, const struct session *s)
+{
+	log_endpoint(l, "client", &s->client);
+	if (!endpoint_equal(&s->client, &s->peer))
+		log_endpoint(l, "peer", &s->peer);
+	log_str(l, "service", s->service->name);
+}
+
+static void log_backend(struct log_line *l, const struct session *s)
+{
+	if (s->binding.slot == LIVE_NO_SLOT)
+		return;
+	log_str(l, "backend", live_id(s->worker->shared->live, s->binding.slot));
+	log_endpoint(l, "backend_addr", &s->backend_addr);
+}
+
+void access_log_session(const struct session *s, enum close_reason reason, uint64_t now_ns)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_INFO, "session");
+	log_client(&l, s);
+	if (s->country[0] != '\0')
+		log_strn(&l, "country", s->country, sizeof(s->country));
+	if (s->region != REGION_NONE)
+		log_str(&l, "region", region_name(s->region));
+	if (s->located)
+		log_str(&l, "place", place_source_word((enum place_source)s->place_source));
+	log_backend(&l, s);
+	if (s->binding.slot != LIVE_NO_SLOT) {
+		log_str(&l, "affinity", s->from_affinity ? "hit" : "miss");
+		log_uint(&l, "region_score", s->region_score);
+	}
+	log_uint(&l, "bytes_in", s->dir[CLIENT].bytes);
+	log_uint(&l, "bytes_out", s->dir[BACKEND].bytes);
+	if (s->connected)
+		log_ms(&l, "connect_ms", (uint64_t)s->connect_us * 1000);
+	log_ms(&l, "total_ms", now_ns - s->accept_ns);
+	log_uint(&l, "retries", s->retries);
+	log_str(&l, "reason", close_reason_word(reason));
+	log_end(&l);
+}
+
+void access_log_header_bad(const struct session *s, const char *why)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_WARN, "proxy_header_bad");
+	log_client(&l, s);
+	log_str(&l, "why", why);
+	log_end(&l);
+}
+
+void access_log_connect_failed(const struct session *s, int err)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_WARN, "connect_failed");
+	log_client(&l, s);
+	log_backend(&l, s);
+	log_errno(&l, err);
+	log_end(&l);
+}
+
+void access_log_decision(const struct session *s, const struct place *place,
+                         const struct choice *choice)
+{
+	char network[PREFIX_TEXT_MAX];
+	struct log_line l;
+
+	if (!log_wanted(LOG_DEBUG))
+		return;
+	log_begin(&l, LOG_DEBUG, "decision");
+	log_client(&l, s);
+	log_str(&l, "place", place_source_word(place->source));
+	if (place->source != PLACE_UNKNOWN)
+		log_str(&l, "network", prefix_format(&place->network, network));
+	if (place->special != NULL)
+		log_str(&l, "special", place->special->name);
+	if (place->country[0] != '\0')
+		log_str(&l, "country", place->country);
+	if (place->region != REGION_NONE)
+		log_str(&l, "region", region_name(place->region));
+	log_str(&l, "local_region", region_name(s->worker->table->local_region));
+	log_backend(&l, s);
+	log_str(&l, "affinity", choice->from_affinity ? "hit" : "miss");
+	log_str(&l, "backend_region", region_name(choice->backend->region));
+	log_uint(&l, "region_score", choice->terms.region_score);
+	log_uint(&l, "connections", choice->terms.connections);
+	log_uint(&l, "soft_limit", choice->backend->soft_limit);
+	log_uint(&l, "weight", choice->backend->weight);
+	log_real(&l, "load_factor", choice->terms.load_factor);
+	log_real(&l, "score", choice->terms.score);
+	log_uint(&l, "own_country", choice->terms.own_country);
+	log_uint(&l, "retries", s->retries);
+	log_end(&l);
+}

@@ -1,0 +1,19 @@
+/* The lines that a session leaves: one when it ends, and under DEBUG one for each decision. Any
+ * worker. */
+#ifndef PROXY_ACCESS_LOG_H
+#define PROXY_ACCESS_LOG_H
+
+#include "proxy/session.h"
+#include "route/policy.h"
+
+/* The one line of an accepted client. */
+void access_log_session(const struct session *s, enum close_reason reason, uint64_t now_ns);
+/* A trusted proxy's header that cannot be read, and why. */
+void access_log_header_bad(const struct session *s, const char *why);
+/* A failed try; err is an errno value. */
+void access_log_connect_failed(const struct session *s, int err);
+/* Why this backend. */
+void access_log_decision(const struct session *s, const struct place *place,
+                         const struct choice *choice);
+
+#endif

@@ -1,0 +1,113 @@
+/* Starting, addressing and ending the workers as one. */
+#include "proxy/crew.h"
+
+#include "base/rng.h"
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* A worker that cannot be told to leave for want of memory is told again so often. */
+#define CREW_RETRY_NS 10000000
+
+struct crew {
+	struct worker_shared shared;
+	unsigned started;
+};
+
+int crew_new(const struct crew_options *options, struct table *table, struct geo_db *geo,
+             struct crew **ret_crew)
+{
+	struct crew *c = calloc(1, sizeof(*c));
+	struct rng seeds = {.state = options->seed};
+	int err = 0;
+
+	if (c == NULL)
+		return -ENOMEM;
+	c->shared = (struct worker_shared){
+		.config = options->config,
+		.live = options->live,
+		.affinity = options->affinity,
+		.max_conn = options->max_conn,
+		.workers = aligned_alloc(_Alignof(struct worker),
+	                                 options->workers * sizeof(struct worker)),
+		.worker_count = options->workers,
+	};
+	if (c->shared.workers == NULL) {
+		free(c);
+		return -ENOMEM;
+	}
+	/* Any worker may look at the load of any other as soon as it runs. */
+	for (unsigned i = 0; i < options->workers; i++) {
+		err = worker_init(&c->shared.workers[i], &c->shared, rng_next(&seeds), table, geo);
+		if (err != 0)
+			break;
+		c->started++;
+	}
+	for (unsigned i = 0; err == 0 && i < options->workers; i++)
+		err = worker_start(&c->shared.workers[i]);
+	if (err != 0) {
+		crew_free(c);
+		return err;
+	}
+	*ret_crew = c;
+	return 0;
+}
+
+int crew_post_table(struct crew *c, struct table *table)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < c->started; i++)
+		if (worker_post_table(&c->shared.workers[i], table) != 0)
+			err = -ENOMEM;
+	return err;
+}
+
+int crew_post_geo(struct crew *c, struct geo_db *geo)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < c->started; i++)
+		if (worker_post_geo(&c->shared.workers[i], geo) != 0)
+			err = -ENOMEM;
+	return err;
+}
+
+int crew_stop(struct crew *c)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < c->started; i++)
+		if (worker_post_stop(&c->shared.workers[i]) != 0)
+			err = -ENOMEM;
+	return err;
+}
+
+bool crew_stopped(const struct crew *c)
+{
+	for (unsigned i = 0; i < c->started; i++)
+		if (!atomic_load_explicit(&c->shared.workers[i].stopped, memory_order_acquire))
+			return false;
+	return true;
+}
+
+void crew_free(struct crew *c)
+{
+	static const struct timespec pause = {.tv_nsec = CREW_RETRY_NS};
+
+	if (c == NULL)
+		return;
+	for (unsigned i = 0; i < c->started; i++)
+		while (worker_post_leave(&c->shared.workers[i]) != 0)
+			nanosleep(&pause, NULL);
+	for (unsigned i = 0; i < c->started; i++)
+		worker_join(&c->shared.workers[i]);
+	/* Only now is nobody left who could hand a client to another. */
+	for (unsigned i = 0; i < c->started; i++)
+		worker_done(&c->shared.workers[i]);
+	free(c->shared.workers);
+	free(c);
+}

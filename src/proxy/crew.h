@@ -1,0 +1,40 @@
+/* The crew: all workers together, as the control thread sees them. Control thread only. */
+#ifndef PROXY_CREW_H
+#define PROXY_CREW_H
+
+#include "base/check.h"
+#include "config/config.h"
+#include "geo/geo_db.h"
+#include "route/affinity.h"
+#include "route/live.h"
+#include "route/table.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct crew;
+
+struct crew_options {
+	const struct config *config; /* outlives the crew, as do live and affinity */
+	struct live *live;
+	struct affinity *affinity;
+	unsigned workers;
+	uint32_t max_conn;
+	uint64_t seed; /* of the workers' random sources */
+};
+
+/* Starts the threads; they accept at once. 0 or -errno. */
+MUST_CHECK int crew_new(const struct crew_options *options, struct table *table,
+                        struct geo_db *geo, struct crew **ret_crew);
+/* Hands every worker a new table or database. Out of memory: that worker keeps what it has, and
+ * -ENOMEM is returned. */
+MUST_CHECK int crew_post_table(struct crew *c, struct table *table);
+MUST_CHECK int crew_post_geo(struct crew *c, struct geo_db *geo);
+/* Accept what is queued, then no more. */
+MUST_CHECK int crew_stop(struct crew *c);
+/* Has every worker stopped accepting? */
+bool crew_stopped(const struct crew *c);
+/* Closes what is left, ends the threads, frees. NULL-safe. */
+void crew_free(struct crew *c);
+
+#endif

@@ -1,0 +1,309 @@
+/* Dialling. A failure goes at once to the next best backend; which that is, policy_choose() says, and
+ * the set of backends already tried keeps it from saying the same one twice.
+ *
+ * First bytes: a backend may accept a connection and reset it before it answers (a restarting server,
+ * a port forwarder without a target). So that the client can still be served by another, its first
+ * bytes are passed on without taking them off its socket (MSG_PEEK); they are taken off when the
+ * backend answers. The kernel holds them meanwhile: there is no buffer here. Only what arrived in one
+ * piece is treated so; anything more, or the end of the stream, commits the session to its backend. */
+#include "proxy/dial.h"
+
+#include "base/clock.h"
+#include "net/proxy_protocol.h"
+#include "net/socket.h"
+#include "proxy/access_log.h"
+#include "proxy/session.h"
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void try_next(struct session *s);
+
+void dial_free(struct session *s)
+{
+	if (s->dial == NULL)
+		return;
+	tried_done(&s->dial->tried);
+	free(s->dial);
+	s->dial = NULL;
+}
+
+/* Where the client meant to go: what its PROXY header says, else the address it connected to. Asked
+ * for only when a backend is to be told. */
+static struct endpoint destination(const struct session *s, const struct endpoint *dst)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	struct endpoint own = s->service->listen;
+
+	if (dst != NULL)
+		return *dst;
+	if (s->service->send_proxy != 0 &&
+	    getsockname(s->end[CLIENT].fd, (struct sockaddr *)&sa, &len) == 0 &&
+	    endpoint_from_sockaddr((struct sockaddr *)&sa, &own) != 0)
+		own = s->service->listen;
+	return own;
+}
+
+void dial_start(struct session *s, const struct endpoint *dst)
+{
+	struct worker *w = s->worker;
+	struct dial *d = calloc(1, sizeof(*d));
+
+	if (d == NULL) {
+		session_close(s, CLOSE_RESOURCES);
+		return;
+	}
+	s->dial = d;
+	tried_init(&d->tried);
+	d->dst = destination(s, dst);
+	d->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
+	d->place = policy_locate(w->table, w->geo, &s->client.ip);
+	memcpy(s->country, d->place.country, sizeof(s->country));
+	s->region = d->place.region;
+	s->place_source = (uint8_t)d->place.source;
+	s->located = true;
+	session_move(s, SESSION_DIAL);
+	try_next(s);
+}
+
+/* The try failed: its place is free again, and it is not tried twice for this client. */
+static void try_failed(struct session *s, int err)
+{
+	access_log_connect_failed(s, err);
+	if (s->end[BACKEND].fd >= 0)
+		close(s->end[BACKEND].fd);
+	s->end[BACKEND] = (struct end){.fd = -1};
+	if (tried_add(&s->dial->tried, s->binding.slot) != 0) {
+		session_close(s, CLOSE_RESOURCES);
+		return;
+	}
+	live_release(s->worker->shared->live, s->binding.slot);
+	s->binding.slot = LIVE_NO_SLOT;
+	if (s->retries < UINT16_MAX)
+		s->retries++;
+}
+
+/* Errors of this process or machine, which another backend would meet as well. */
+static bool out_of_resources(int err)
+{
+	return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
+}
+
+/* Chooses a backend and reserves a place there. False: none is left, and the session is closed. */
+static bool choose(struct session *s)
+{
+	struct worker *w = s->worker;
+	struct choice choice;
+	int err = policy_choose(
+		&(struct policy_query){
+			.table = w->table,
+			.affinity = w->shared->affinity,
+			.service = s->service,
+			.client = &s->client.ip,
+			.place = &s->dial->place,
+			.tried = &s->dial->tried,
+			.now_ms = w->now_ms,
+			.rng = &w->rng,
+		},
+		&choice);
+
+	switch (err) {
+	case 0:
+		break;
+	case -EAGAIN:
+		session_close(s, CLOSE_BACKENDS_FULL);
+		return false;
+	case -EHOSTUNREACH:
+		session_close(s, CLOSE_CONNECT_FAILED);
+		return false;
+	default:
+		session_close(s, CLOSE_NO_BACKEND);
+		return false;
+	}
+	s->binding = choice.binding;
+	s->backend_addr = choice.backend->addr;
+	s->region_score = (uint8_t)choice.terms.region_score;
+	s->from_affinity = choice.from_affinity;
+	access_log_decision(s, &s->dial->place, &choice);
+	return true;
+}
+
+static void try_next(struct session *s)
+{
+	struct worker *w = s->worker;
+	struct dial *d = s->dial;
+
+	for (int i = 0; i < DIAL_TRIES_A_TURN; i++) {
+		if (w->now_ms >= d->deadline_ms) {
+			session_close(s, CLOSE_CONNECT_BUDGET);
+			return;
+		}
+		if (!choose(s))
+			return;
+		d->try_started_ns = clock_now_ns();
+		d->try_deadline_ms = w->now_ms + w->shared->config->connect_timeout_ms;
+
+		int fd = socket_connect(&s->backend_addr, &w->tcp);
+
+		if (fd >= 0) {
+			s->end[BACKEND] = (struct end){.fd = fd};
+			if (worker_watch(w, fd, s, TAG_END_1) != 0)
+				session_close(s, CLOSE_RESOURCES);
+			else
+				session_arm(s);
+			return;
+		}
+		if (out_of_resources(-fd)) {
+			session_close(s, CLOSE_RESOURCES);
+			return;
+		}
+		try_failed(s, -fd);
+		if (s->state == SESSION_CLOSED)
+			return;
+	}
+	/* Many failed at once: others have their turn before the next. */
+	d->try_deadline_ms = w->now_ms;
+	session_arm(s);
+}
+
+static void fail_and_go_on(struct session *s, int err)
+{
+	try_failed(s, err);
+	if (s->state != SESSION_CLOSED)
+		try_next(s);
+}
+
+void dial_timeout(struct session *s, uint64_t now_ms)
+{
+	if (s->end[BACKEND].fd < 0) /* between two tries */
+		try_next(s);
+	else if (now_ms >= s->dial->try_deadline_ms)
+		fail_and_go_on(s, ETIMEDOUT);
+	else
+		session_close(s, CLOSE_CONNECT_BUDGET);
+}
+
+/* The backend's socket has just been connected, so its send buffer is empty and the whole header fits:
+ * anything else is a failed connect. */
+static int send_proxy_header(struct session *s)
+{
+	uint8_t header[PROXY_HEADER_WRITE_MAX];
+	size_t len;
+	ssize_t n;
+
+	if (s->service->send_proxy == 0)
+		return 0;
+	len = proxy_protocol_write(s->service->send_proxy, &s->client, &s->dial->dst, header);
+	n = send(s->end[BACKEND].fd, header, len, MSG_NOSIGNAL);
+	if (n < 0)
+		return errno;
+	return (size_t)n == len ? 0 : EIO;
+}
+
+void dial_event(struct session *s, uint32_t events)
+{
+	struct worker *w = s->worker;
+	int err = 0;
+
+	/* A backend may have been connected, answered and reset all at once: then its answer is what
+	 * the client gets, and the error is left in the socket for the relay to find behind it. */
+	if ((events & (EPOLLERR | EPOLLHUP)) != 0 && socket_waiting(s->end[BACKEND].fd) == 0) {
+		err = socket_error(s->end[BACKEND].fd);
+		if (err == 0)
+			err = ECONNRESET;
+	} else if ((events & EPOLLOUT) == 0) {
+		return;
+	} else {
+		err = send_proxy_header(s);
+	}
+	if (err != 0) {
+		fail_and_go_on(s, err);
+		return;
+	}
+	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
+	s->connected = true;
+	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, s->binding, w->now_ms);
+	session_connected(s);
+}
+
+void dial_again(struct session *s, int err)
+{
+	struct worker *w = s->worker;
+
+	/* What was sent to the old backend is still in the client's socket. */
+	s->dir[CLIENT].bytes -= s->dial->flight;
+	s->dial->flight = 0;
+	s->connected = false;
+	for (unsigned side = 0; side < 2; side++) {
+		relay_done(&s->dir[side], &w->relay);
+		relay_init(&s->dir[side], side, w->relay.mode);
+	}
+	session_move(s, SESSION_DIAL);
+	fail_and_go_on(s, err);
+}
+
+bool dial_pass_flight(struct session *s)
+{
+	struct worker *w = s->worker;
+	struct dial *d = s->dial;
+	struct end *client = &s->end[CLIENT];
+	ssize_t n, sent;
+
+	if (w->shared->config->retry_on != RETRY_EARLY_RESET) {
+		/* Nothing is sent twice, so the first byte commits. */
+		if (client->hangup || socket_waiting(client->fd) != 0)
+			return false;
+		client->readable = false;
+		return true;
+	}
+	if (d->flight != 0) {
+		/* An event about something else also says "readable" while the bytes are there. */
+		if (client->hangup || socket_waiting(client->fd) > d->flight)
+			return false;
+		client->readable = false;
+		return true;
+	}
+	n = recv(client->fd, w->relay.buffer, RELAY_CHUNK_BYTES, MSG_PEEK);
+	if (n < 0 && errno == EAGAIN) {
+		client->readable = false;
+		return true;
+	}
+	if (n <= 0 || n == RELAY_CHUNK_BYTES)
+		return false;
+	sent = send(s->end[BACKEND].fd, w->relay.buffer, (size_t)n, MSG_NOSIGNAL);
+	if (sent < 0) {
+		if (errno == EAGAIN || errno == EINTR)
+			return false;
+		session_backend_failed(s, errno);
+		return true;
+	}
+	d->flight = (uint32_t)sent;
+	s->dir[CLIENT].bytes += (uint64_t)sent;
+	client->readable = client->hangup;
+	/* A client that has ended its side will send no more, so nothing is gained by waiting. */
+	return !client->hangup;
+}
+
+void dial_commit(struct session *s)
+{
+	struct end *client = &s->end[CLIENT];
+	uint32_t left = s->dial->flight;
+
+	while (left > 0) {
+		/* For TCP, MSG_TRUNC discards without copying (tcp(7)). */
+		ssize_t n = recv(client->fd, s->worker->relay.buffer,
+		                 left < RELAY_BUFFER_BYTES ? left : RELAY_BUFFER_BYTES, MSG_TRUNC);
+
+		if (n <= 0)
+			break; /* reset meanwhile: the relay will find it */
+		left -= (uint32_t)n;
+	}
+	client->readable = true;
+	dial_free(s);
+}

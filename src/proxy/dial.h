@@ -1,0 +1,49 @@
+/* Dialling: from a client's address to a connected backend, trying the next best one at each failure,
+ * until one answers, none is left, or the budget is spent.
+ *
+ * The dial lives from the decision until the backend's first byte (or until the budget is spent): so
+ * long the session can still go to another backend. The worker's thread only. */
+#ifndef PROXY_DIAL_H
+#define PROXY_DIAL_H
+
+#include "base/check.h"
+#include "route/policy.h"
+#include "route/tried.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct session;
+
+/* Tries that fail at once, in one turn of the loop, before others have their turn. */
+#define DIAL_TRIES_A_TURN 8
+
+struct dial {
+	struct place place;
+	struct tried tried;
+	struct endpoint dst;       /* where the client meant to go, for a PROXY header to the backend */
+	uint64_t deadline_ms;      /* of all tries together */
+	uint64_t try_started_ns;
+	uint64_t try_deadline_ms;
+	uint32_t flight;           /* bytes sent to the backend and still held by the client's socket */
+	bool last_full;            /* a backend was passed over for its hard limit */
+};
+
+/* Begins: locates the client and tries the first backend. Closes the session when nothing can be. */
+void dial_start(struct session *s, const struct endpoint *dst);
+/* The backend's socket has news while connecting. */
+void dial_event(struct session *s, uint32_t events);
+/* A try or the whole budget ran out of time, or an immediate retry is due. */
+void dial_timeout(struct session *s, uint64_t now_ms);
+/* The connected backend reset the connection before it answered: go on with the next one. */
+void dial_again(struct session *s, int err);
+
+/* Passes the client's first bytes on without taking them off its socket, so that they can be sent
+ * again. False: that is not possible or not wanted any more, relay them the plain way. */
+MUST_CHECK bool dial_pass_flight(struct session *s);
+/* The backend has answered, or nothing can be replayed any more: takes what was passed on off the
+ * client's socket, and ends the dial. */
+void dial_commit(struct session *s);
+void dial_free(struct session *s);
+
+#endif

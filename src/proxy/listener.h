@@ -1,0 +1,44 @@
+/* A worker's side of a listening socket. Every worker watches the same socket (EPOLLEXCLUSIVE: the
+ * kernel wakes one of them); whoever accepts hands the client to a worker with fewer sessions when
+ * the difference is worth a wake-up.
+ *
+ * Errors of accept() never stop the listener and never spin it: when descriptors, memory or max-conn
+ * are used up it pauses for LISTENER_PAUSE_MS; clients wait in the kernel's queue meanwhile. The
+ * worker's thread only. */
+#ifndef PROXY_LISTENER_H
+#define PROXY_LISTENER_H
+
+#include "base/check.h"
+#include "base/list.h"
+#include "net/socket.h"
+#include "net/timer.h"
+#include "route/service.h"
+
+#include <stdbool.h>
+
+struct worker;
+
+/* Clients accepted in one turn of the loop, so that established sessions are served in between. */
+#define ACCEPT_BATCH 32
+#define LISTENER_PAUSE_MS 20
+/* At most one line about a pause a listener and this long. */
+#define LISTENER_COMPLAIN_MS 5000
+
+struct listener {
+	struct list node; /* in the worker's listeners */
+	struct worker *worker;
+	struct service *service; /* a reference, renewed with each table */
+	struct timer resume;
+	uint64_t complain_ms; /* not before */
+	bool paused;
+	bool wanted; /* by the table that is being adopted */
+};
+
+/* 0 or -errno. */
+MUST_CHECK int listener_new(struct worker *w, struct service *service);
+/* Accepts what the kernel has queued, then stops watching. */
+void listener_free(struct listener *l);
+/* The socket is readable. */
+void listener_event(struct listener *l);
+
+#endif

@@ -1,0 +1,278 @@
+/* Moving bytes. The rules that everything here keeps:
+ *
+ * - A direction never reads while its receiver is behind, so a slow receiver slows the sender through
+ *   TCP and costs at most one tail or one pipe.
+ * - Sockets are read until they say EAGAIN or give less than was asked for; edge-triggered epoll
+ *   reports again only what is new. After a hangup a short read proves nothing: it is read on.
+ * - The end of a stream is passed on (shutdown) only when every byte before it is delivered, and a
+ *   failure is never passed on as an end.
+ *
+ * It trusts the flags of the ends and never touches epoll, timers or sessions. */
+#include "proxy/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct tail {
+	uint32_t from;
+	uint32_t to;
+	uint8_t bytes[];
+};
+
+/* "Go on" beside the results that end a run. */
+enum { GO_ON = -1 };
+
+void relay_init(struct relay *r, unsigned side, enum relay_mode mode)
+{
+	*r = (struct relay){.side = (uint8_t)side, .bulk = mode == RELAY_SPLICE};
+	list_init(&r->turn);
+}
+
+void relay_done(struct relay *r, struct relay_shared *shared)
+{
+	list_remove(&r->turn);
+	pipe_pool_put(&shared->pipes, r->pipe);
+	r->pipe = NULL;
+	free(r->tail);
+	r->tail = NULL;
+}
+
+/* What a failed or refused write means. */
+static int write_failed(struct end *dst)
+{
+	if (errno == EINTR)
+		return GO_ON;
+	if (errno != EAGAIN)
+		return RELAY_DST_FAILED;
+	dst->writable = false;
+	return RELAY_WAIT;
+}
+
+/* What a failed or refused read means. */
+static int read_failed(struct end *src)
+{
+	if (errno == EINTR)
+		return GO_ON;
+	if (errno != EAGAIN)
+		return RELAY_SRC_FAILED;
+	src->readable = false;
+	return RELAY_WAIT;
+}
+
+static void count(struct relay *r, size_t n)
+{
+	r->bytes += n;
+	r->stint = n > UINT32_MAX - r->stint ? UINT32_MAX : r->stint + (uint32_t)n;
+}
+
+static int flush_tail(struct relay *r, struct end *dst)
+{
+	while (r->tail->from < r->tail->to) {
+		ssize_t n = send(dst->fd, r->tail->bytes + r->tail->from,
+		                 r->tail->to - r->tail->from, MSG_NOSIGNAL);
+
+		if (n < 0) {
+			int result = write_failed(dst);
+
+			if (result != GO_ON)
+				return result;
+			continue;
+		}
+		count(r, (size_t)n);
+		r->tail->from += (uint32_t)n;
+	}
+	free(r->tail);
+	r->tail = NULL;
+	return GO_ON;
+}
+
+static int flush_pipe(struct relay *r, struct end *dst)
+{
+	while (r->pipe->used > 0) {
+		ssize_t n = splice(r->pipe->read_fd, NULL, dst->fd, NULL, r->pipe->used,
+		                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+		if (n < 0) {
+			int result = write_failed(dst);
+
+			if (result != GO_ON)
+				return result;
+			continue;
+		}
+		CHECK(n > 0); /* a pipe with bytes inside has no end */
+		count(r, (size_t)n);
+		r->pipe->used -= (uint32_t)n;
+	}
+	return GO_ON;
+}
+
+/* Delivers what is held. GO_ON when nothing is. */
+static int flush(struct relay *r, struct end *dst)
+{
+	if (!relay_pending(r))
+		return GO_ON;
+	if (!dst->writable)
+		return RELAY_WAIT;
+	return r->tail != NULL ? flush_tail(r, dst) : flush_pipe(r, dst);
+}
+
+/* The source has ended and everything is delivered. */
+static int pass_on_end(struct relay *r, struct end *dst)
+{
+	if (r->doomed)
+		return RELAY_SRC_FAILED;
+	/* It fails only when the receiver is gone, which its own direction will find. */
+	(void)shutdown(dst->fd, SHUT_WR);
+	r->state = RELAY_ENDED;
+	return RELAY_DONE;
+}
+
+static int keep_tail(struct relay *r, const uint8_t *bytes, size_t n)
+{
+	r->tail = malloc(sizeof(*r->tail) + n);
+	if (r->tail == NULL)
+		return RELAY_NO_MEMORY;
+	r->tail->from = 0;
+	r->tail->to = (uint32_t)n;
+	memcpy(r->tail->bytes, bytes, n);
+	return GO_ON;
+}
+
+/* Sends bytes of the shared buffer; what the receiver has no room for becomes the tail. */
+static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_t len)
+{
+	size_t sent = 0;
+
+	while (sent < len) {
+		ssize_t n = send(dst->fd, bytes + sent, len - sent, MSG_NOSIGNAL);
+
+		if (n < 0) {
+			int result = write_failed(dst);
+
+			if (result == RELAY_WAIT) {
+				int kept = keep_tail(r, bytes + sent, len - sent);
+
+				return kept == GO_ON ? RELAY_WAIT : kept;
+			}
+			if (result != GO_ON)
+				return result;
+			continue;
+		}
+		count(r, (size_t)n);
+		sent += (size_t)n;
+	}
+	return GO_ON;
+}
+
+static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
+                     size_t chunk)
+{
+	ssize_t n = recv(src->fd, shared->buffer, chunk, 0);
+
+	if (n < 0)
+		return read_failed(src);
+	if (n == 0) {
+		r->state = RELAY_ENDING;
+		return GO_ON;
+	}
+	if ((size_t)n == chunk) {
+		r->full_reads += r->full_reads < UINT8_MAX;
+	} else {
+		r->full_reads = 0;
+		src->readable = src->hangup;
+	}
+	return deliver(r, dst, shared->buffer, (size_t)n);
+}
+
+static int splice_step(struct relay *r, struct end *src, size_t chunk)
+{
+	ssize_t n = splice(src->fd, NULL, r->pipe->write_fd, NULL, chunk,
+	                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+	if (n < 0)
+		return read_failed(src); /* the pipe is empty, so EAGAIN speaks of the socket */
+	if (n == 0)
+		r->state = RELAY_ENDING;
+	else
+		r->pipe->used = (uint32_t)n;
+	return GO_ON;
+}
+
+/* A direction that has to wait gives its pipe back; one that moved little meanwhile is interactive
+ * from now on. */
+static void rest(struct relay *r, struct relay_shared *shared)
+{
+	if (relay_pending(r))
+		return;
+	pipe_pool_put(&shared->pipes, r->pipe);
+	r->pipe = NULL;
+	if (r->bulk && r->stint < RELAY_DEMOTE_BYTES && shared->mode != RELAY_SPLICE) {
+		r->bulk = false;
+		r->full_reads = 0;
+	}
+	r->stint = 0;
+}
+
+static int run_interactive(struct relay *r, struct end *src, struct end *dst,
+                           struct relay_shared *shared)
+{
+	for (;;) {
+		int result = flush(r, dst);
+
+		if (result != GO_ON)
+			return result;
+		if (r->state == RELAY_ENDING)
+			return pass_on_end(r, dst);
+		if (!src->readable)
+			return RELAY_WAIT;
+		if (r->full_reads >= RELAY_PROMOTE_READS) {
+			r->bulk = true;
+			return RELAY_YIELD;
+		}
+		result = copy_step(r, src, dst, shared, RELAY_CHUNK_BYTES);
+		if (result != GO_ON)
+			return result;
+	}
+}
+
+static int run_bulk(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared)
+{
+	uint64_t stop_at = r->bytes + RELAY_QUANTUM_BYTES;
+
+	for (;;) {
+		int result = flush(r, dst);
+
+		if (result != GO_ON)
+			return result;
+		if (r->state == RELAY_ENDING)
+			return pass_on_end(r, dst);
+		if (!src->readable)
+			return RELAY_WAIT;
+		if (r->bytes >= stop_at)
+			return RELAY_YIELD;
+		if (r->pipe == NULL && shared->mode != RELAY_COPY)
+			r->pipe = pipe_pool_get(&shared->pipes);
+		if (r->pipe != NULL)
+			result = splice_step(r, src, shared->pipes.bytes);
+		else
+			result = copy_step(r, src, dst, shared, RELAY_BUFFER_BYTES);
+		if (result != GO_ON)
+			return result;
+	}
+}
+
+enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
+                            struct relay_shared *shared)
+{
+	int result;
+
+	if (r->state == RELAY_ENDED)
+		return RELAY_WAIT;
+	result = r->bulk ? run_bulk(r, src, dst, shared) : run_interactive(r, src, dst, shared);
+	if (result == RELAY_WAIT || result == RELAY_DONE)
+		rest(r, shared);
+	return (enum relay_result)result;
+}

@@ -1,0 +1,89 @@
+/* The relay: moves bytes one way, from one socket to another. Two of them make a session. It knows
+ * sockets, bytes and ends of streams, and nothing of clients, backends or protocols.
+ *
+ * Interactive traffic is received into one buffer that all directions of a worker share, and sent at
+ * once. A direction that fills that buffer RELAY_PROMOTE_READS times in a row carries bulk: it is
+ * moved through a borrowed pipe (splice), in quanta, when the worker has nothing more urgent. Memory
+ * belongs to a direction only while the receiver is behind.
+ *
+ * The worker's thread only. */
+#ifndef PROXY_RELAY_H
+#define PROXY_RELAY_H
+
+#include "base/check.h"
+#include "base/list.h"
+#include "config/config.h"
+#include "proxy/pipe_pool.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One read of an interactive direction, and the number of full ones that make it bulk. */
+#define RELAY_CHUNK_BYTES (64u << 10)
+#define RELAY_PROMOTE_READS 4
+/* What a bulk direction may move before the next one has its turn. */
+#define RELAY_QUANTUM_BYTES (256u << 10)
+/* A bulk direction that moved less than this since it last waited is interactive again. */
+#define RELAY_DEMOTE_BYTES (64u << 10)
+/* The shared buffer: bulk is copied in larger pieces when there is no pipe. */
+#define RELAY_BUFFER_BYTES RELAY_QUANTUM_BYTES
+
+/* One socket of a session. The flags follow edge-triggered epoll: set by an event, cleared by
+ * EAGAIN. */
+struct end {
+	int fd; /* -1: none */
+	bool readable;
+	bool writable;
+	bool hangup; /* the peer has ended or failed: read on until that shows */
+};
+
+enum relay_state {
+	RELAY_FLOWING,
+	RELAY_ENDING, /* the source has ended; bytes are still to be delivered */
+	RELAY_ENDED,  /* everything is delivered and the end passed on */
+};
+
+struct tail; /* bytes that the receiver had no room for */
+
+struct relay {
+	uint64_t bytes;     /* delivered */
+	struct tail *tail;  /* NULL unless the receiver is behind */
+	struct pipe *pipe;  /* NULL unless bulk is under way */
+	struct list turn;   /* in the worker's queue of bulk directions */
+	uint32_t stint;     /* bytes since the direction last had to wait */
+	uint8_t full_reads; /* consecutive */
+	uint8_t side;       /* 0 or 1: which end of the session is the source */
+	uint8_t state;      /* enum relay_state */
+	bool bulk;          /* takes turns in the worker's queue */
+	bool doomed;        /* the session will be reset: an end is not passed on as an end */
+};
+
+/* What the directions of one worker share. */
+struct relay_shared {
+	uint8_t *buffer; /* RELAY_BUFFER_BYTES */
+	struct pipe_pool pipes;
+	enum relay_mode mode;
+};
+
+enum relay_result {
+	RELAY_WAIT,       /* until an event */
+	RELAY_YIELD,      /* there is more to do, after others had their turn */
+	RELAY_DONE,       /* state became RELAY_ENDED */
+	RELAY_SRC_FAILED, /* the source was reset, or failed otherwise */
+	RELAY_DST_FAILED, /* the receiver was reset */
+	RELAY_NO_MEMORY,
+};
+
+void relay_init(struct relay *r, unsigned side, enum relay_mode mode);
+/* Gives back whatever is held; undelivered bytes are lost. */
+void relay_done(struct relay *r, struct relay_shared *shared);
+/* Moves what can be moved now. */
+enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
+                            struct relay_shared *shared);
+/* Is the receiver behind? */
+static inline bool relay_pending(const struct relay *r)
+{
+	return r->tail != NULL || (r->pipe != NULL && r->pipe->used != 0);
+}
+
+#endif

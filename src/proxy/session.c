@@ -1,0 +1,488 @@
+/* The life of a session. What happens is decided here; the moving of bytes is relay.c's, the search
+ * for a backend dial.c's, the words are access_log.c's.
+ *
+ * It trusts its worker to call it on one thread only and to free closed sessions late, and nothing
+ * that comes from a socket. It never closes a cut stream cleanly. */
+#include "proxy/session.h"
+
+#include "base/clock.h"
+#include "net/proxy_protocol.h"
+#include "net/socket.h"
+#include "proxy/access_log.h"
+#include "proxy/dial.h"
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NEXT(name) (1u << SESSION_##name)
+
+/* The states that may follow each. */
+static const unsigned allowed[] = {
+#define STATE(name, help, next) [SESSION_##name] = (next),
+#include "proxy/session_state.def"
+#undef STATE
+};
+
+static const char *const reason_words[] = {
+#define CLOSE(name, word, help) [CLOSE_##name] = word,
+#include "proxy/close_reason.def"
+#undef CLOSE
+};
+
+const char *close_reason_word(enum close_reason reason)
+{
+	return reason_words[reason];
+}
+
+void session_move(struct session *s, enum session_state next)
+{
+	CHECK((allowed[s->state] >> next & 1u) != 0);
+	s->state = (uint8_t)next;
+}
+
+/* What ends a relaying session when nothing moves any more, and after how long: whoever is being
+ * waited for is at fault. */
+static enum close_reason idle_limit(const struct session *s, uint64_t *ret_ms)
+{
+	const struct config *c = s->worker->shared->config;
+
+	if (relay_pending(&s->dir[CLIENT])) {
+		*ret_ms = c->server_timeout_ms;
+		return CLOSE_SERVER_TIMEOUT;
+	}
+	if (relay_pending(&s->dir[BACKEND])) {
+		*ret_ms = c->client_timeout_ms;
+		return CLOSE_CLIENT_TIMEOUT;
+	}
+	if (s->dir[BACKEND].state == RELAY_ENDED) {
+		*ret_ms = c->client_fin_timeout_ms;
+		return CLOSE_CLIENT_FIN_TIMEOUT;
+	}
+	if (s->dir[CLIENT].state == RELAY_ENDED) {
+		*ret_ms = c->server_fin_timeout_ms;
+		return CLOSE_SERVER_FIN_TIMEOUT;
+	}
+	if (c->server_timeout_ms < c->client_timeout_ms) {
+		*ret_ms = c->server_timeout_ms;
+		return CLOSE_SERVER_TIMEOUT;
+	}
+	*ret_ms = c->client_timeout_ms;
+	return CLOSE_CLIENT_TIMEOUT;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t deadline_ms(const struct session *s)
+{
+	uint64_t limit_ms;
+
+	switch ((enum session_state)s->state) {
+	case SESSION_HEADER:
+		return s->accept_ns / 1000000 + s->worker->shared->config->proxy_header_timeout_ms;
+	case SESSION_DIAL:
+		return earlier(s->dial->try_deadline_ms, s->dial->deadline_ms);
+	case SESSION_RELAY:
+		idle_limit(s, &limit_ms);
+		limit_ms += s->active_ms;
+		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
+	case SESSION_ABORT:
+		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->abort_ms);
+	case SESSION_CLOSED:
+		break;
+	}
+	CHECK(false);
+	return 0;
+}
+
+void session_arm(struct session *s)
+{
+	timer_arm(&s->worker->timers, &s->timer, deadline_ms(s));
+}
+
+/* Both sides of a session that ends otherwise than cleanly must see that; see session_close(). */
+static void close_end(struct end *end, bool clean)
+{
+	if (end->fd < 0)
+		return;
+	if (clean)
+		close(end->fd);
+	else
+		socket_reset(end->fd);
+	end->fd = -1;
+}
+
+void session_close(struct session *s, enum close_reason reason)
+{
+	struct worker *w = s->worker;
+	struct live *live = w->shared->live;
+
+	session_move(s, SESSION_CLOSED);
+	access_log_session(s, reason, clock_now_ns());
+	dial_free(s);
+	for (unsigned side = 0; side < 2; side++) {
+		relay_done(&s->dir[side], &w->relay);
+		close_end(&s->end[side], reason == CLOSE_DONE);
+	}
+	if (s->binding.slot != LIVE_NO_SLOT) {
+		if (s->connected)
+			affinity_touch(w->shared->affinity, &s->client.ip, s->service->key,
+			               s->binding, w->now_ms);
+		live_release(live, s->binding.slot);
+	}
+	live_release_total(live);
+	timer_cancel(&w->timers, &s->timer);
+	service_unref(s->service);
+	list_remove(&s->node);
+	list_push_back(&w->dead, &s->node);
+	atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
+}
+
+void session_free(struct session *s)
+{
+	list_remove(&s->node);
+	object_pool_put(&s->worker->session_pool, s);
+}
+
+/* ---- ABORT: one side was reset ---- */
+
+/* What the dead side sent before it died goes to the survivor; when the survivor's TCP has it all,
+ * the survivor is reset too. A reset overtakes everything that is still in a send buffer, so it is
+ * held back until that is empty, but no longer than ABORT_FLUSH_MS. */
+static void abort_step(struct session *s)
+{
+	unsigned dead = s->dir[CLIENT].doomed ? CLIENT : BACKEND;
+	struct relay *r = &s->dir[dead];
+	struct end *survivor = &s->end[!dead];
+
+	if (r->state != RELAY_ENDED) {
+		enum relay_result result =
+			relay_run(r, &s->end[dead], survivor, &s->worker->relay);
+
+		if (result == RELAY_YIELD) {
+			list_remove(&r->turn);
+			list_push_back(&s->worker->bulk, &r->turn);
+			return;
+		}
+		if (result == RELAY_WAIT && relay_pending(r)) {
+			session_arm(s);
+			return;
+		}
+		if (result == RELAY_DST_FAILED || result == RELAY_NO_MEMORY) {
+			session_close(s, (enum close_reason)s->abort_reason);
+			return;
+		}
+	}
+	if (socket_unacked(survivor->fd) == 0)
+		session_close(s, (enum close_reason)s->abort_reason);
+	else
+		session_arm(s);
+}
+
+static void session_abort(struct session *s, unsigned dead, int err)
+{
+	dial_free(s);
+	session_move(s, SESSION_ABORT);
+	if (err == ETIMEDOUT) /* TCP gave up: keepalive, TCP_USER_TIMEOUT */
+		s->abort_reason = dead == CLIENT ? CLOSE_CLIENT_TIMEOUT : CLOSE_SERVER_TIMEOUT;
+	else
+		s->abort_reason = dead == CLIENT ? CLOSE_CLIENT_RESET : CLOSE_SERVER_RESET;
+	s->abort_ms = s->worker->now_ms + ABORT_FLUSH_MS;
+	s->end[dead].readable = true;
+	s->end[dead].hangup = true;
+	s->dir[dead].doomed = true;
+	relay_done(&s->dir[!dead], &s->worker->relay);
+	abort_step(s);
+}
+
+/* ---- RELAY ---- */
+
+/* Has the backend given any sign of life? Until then the session can still go elsewhere. */
+static bool backend_answered(const struct session *s)
+{
+	const struct relay *r = &s->dir[BACKEND];
+
+	return r->bytes != 0 || relay_pending(r) || r->state != RELAY_FLOWING;
+}
+
+static void pump(struct session *s, unsigned side);
+
+static void commit(struct session *s)
+{
+	dial_commit(s);
+	session_arm(s);
+	pump(s, CLIENT);
+}
+
+static void end_failed(struct session *s, unsigned side, int err)
+{
+	/* What a backend sent before it failed is an answer, even if nobody has read it yet. */
+	if (side == BACKEND && s->dial != NULL && !backend_answered(s) &&
+	    socket_waiting(s->end[BACKEND].fd) == 0)
+		dial_again(s, err);
+	else
+		session_abort(s, side, err);
+}
+
+void session_backend_failed(struct session *s, int err)
+{
+	end_failed(s, BACKEND, err);
+}
+
+static void after_run(struct session *s, unsigned side, enum relay_result result)
+{
+	struct relay *r = &s->dir[side];
+
+	switch (result) {
+	case RELAY_WAIT:
+		break;
+	case RELAY_YIELD:
+		list_remove(&r->turn);
+		list_push_back(&s->worker->bulk, &r->turn);
+		break;
+	case RELAY_DONE:
+		if (s->dir[!side].state == RELAY_ENDED) {
+			session_close(s, CLOSE_DONE);
+			return;
+		}
+		session_arm(s); /* a fin timeout may be shorter */
+		break;
+	case RELAY_SRC_FAILED:
+		end_failed(s, side, errno);
+		return;
+	case RELAY_DST_FAILED:
+		end_failed(s, !side, errno);
+		return;
+	case RELAY_NO_MEMORY:
+		session_close(s, CLOSE_RESOURCES);
+		return;
+	}
+	if (side == BACKEND && s->dial != NULL && backend_answered(s))
+		commit(s);
+}
+
+/* Moves what one direction has to move: now, or in its turn when it carries bulk. */
+static void pump(struct session *s, unsigned side)
+{
+	struct relay *r = &s->dir[side];
+
+	if (s->state != SESSION_RELAY || r->state == RELAY_ENDED)
+		return;
+	if (side == CLIENT && s->dial != NULL) {
+		if (!s->end[CLIENT].readable || dial_pass_flight(s))
+			return;
+		commit(s);
+		return;
+	}
+	if (r->bulk) {
+		if (list_empty(&r->turn))
+			list_push_back(&s->worker->bulk, &r->turn);
+		return;
+	}
+	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
+}
+
+void session_turn(struct relay *r)
+{
+	struct session *s = list_entry(r - r->side, struct session, dir[0]);
+	unsigned side = r->side;
+
+	if (s->state == SESSION_ABORT) {
+		abort_step(s);
+		return;
+	}
+	s->active_ms = s->worker->now_ms;
+	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
+}
+
+static void relay_event(struct session *s, unsigned side, uint32_t events)
+{
+	s->active_ms = s->worker->now_ms;
+	/* A direction that has ended is not read any more, so a reset behind the end is seen here. */
+	if ((events & EPOLLERR) != 0 && s->dir[side].state == RELAY_ENDED) {
+		session_abort(s, side, socket_error(s->end[side].fd));
+		return;
+	}
+	if (s->end[side].readable)
+		pump(s, side);
+	if (s->state == SESSION_RELAY && s->end[side].writable && relay_pending(&s->dir[!side]))
+		pump(s, !side);
+}
+
+void session_connected(struct session *s)
+{
+	session_move(s, SESSION_RELAY);
+	s->active_ms = s->worker->now_ms;
+	session_arm(s);
+	s->end[CLIENT].readable = true;
+	pump(s, CLIENT);
+	if (s->state == SESSION_RELAY && s->end[BACKEND].readable)
+		pump(s, BACKEND);
+}
+
+/* ---- HEADER ---- */
+
+static bool header_expected(const struct session *s)
+{
+	return s->service->accept_proxy &&
+	       prefix_map_find(s->worker->shared->config->trusted_proxies, &s->peer.ip) != NULL;
+}
+
+/* Looks at the first bytes without taking them: only the header itself is taken off the stream. */
+static void read_header(struct session *s)
+{
+	uint8_t *buffer = s->worker->relay.buffer;
+	int fd = s->end[CLIENT].fd;
+	struct proxy_header header;
+	const char *why;
+	ssize_t n = recv(fd, buffer, PROXY_HEADER_MAX, MSG_PEEK);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		session_close(s, CLOSE_CLIENT_GONE);
+		return;
+	}
+	switch (proxy_protocol_parse(buffer, (size_t)n, &header, &why)) {
+	case PROXY_MORE:
+		if (s->end[CLIENT].hangup)
+			session_close(s, CLOSE_CLIENT_GONE);
+		return;
+	case PROXY_BAD:
+		access_log_header_bad(s, why);
+		session_close(s, CLOSE_HEADER_BAD);
+		return;
+	case PROXY_OK:
+		break;
+	}
+	if (recv(fd, buffer, header.length, 0) != (ssize_t)header.length) {
+		session_close(s, CLOSE_CLIENT_GONE);
+		return;
+	}
+	if (!header.local)
+		s->client = header.src;
+	dial_start(s, header.local ? NULL : &header.dst);
+}
+
+/* ---- all states ---- */
+
+static void on_timer(struct timer *t, uint64_t now_ms)
+{
+	struct session *s = list_entry(t, struct session, timer);
+	uint64_t limit_ms;
+
+	/* Activity moves the deadline without touching the timer. */
+	if (s->state != SESSION_ABORT && deadline_ms(s) > now_ms) {
+		session_arm(s);
+		return;
+	}
+	switch ((enum session_state)s->state) {
+	case SESSION_HEADER:
+		session_close(s, CLOSE_HEADER_TIMEOUT);
+		break;
+	case SESSION_DIAL:
+		dial_timeout(s, now_ms);
+		break;
+	case SESSION_RELAY:
+		if (s->dial != NULL && s->dial->deadline_ms <= now_ms)
+			commit(s);
+		else
+			session_close(s, idle_limit(s, &limit_ms));
+		break;
+	case SESSION_ABORT:
+		if (s->abort_ms <= now_ms)
+			session_close(s, (enum close_reason)s->abort_reason);
+		else
+			abort_step(s);
+		break;
+	case SESSION_CLOSED:
+		break;
+	}
+}
+
+void session_event(struct session *s, unsigned side, uint32_t events)
+{
+	struct end *end = &s->end[side];
+
+	if (s->state == SESSION_CLOSED)
+		return; /* closed earlier in this turn */
+	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+		end->readable = true;
+	if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0)
+		end->writable = true;
+	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+		end->hangup = true;
+
+	switch ((enum session_state)s->state) {
+	case SESSION_HEADER:
+		read_header(s);
+		break;
+	case SESSION_DIAL:
+		if (side == BACKEND)
+			dial_event(s, events);
+		else if ((events & (EPOLLERR | EPOLLHUP)) != 0)
+			session_close(s, CLOSE_CLIENT_GONE);
+		break;
+	case SESSION_RELAY:
+		relay_event(s, side, events);
+		break;
+	case SESSION_ABORT:
+		abort_step(s);
+		break;
+	case SESSION_CLOSED:
+		break;
+	}
+}
+
+static void session_init(struct session *s, struct worker *w, int fd, const struct endpoint *peer,
+                         struct service *service)
+{
+	*s = (struct session){
+		.end = {{.fd = fd}, {.fd = -1}},
+		.worker = w,
+		.service = service,
+		.accept_ns = w->now_ns,
+		.active_ms = w->now_ms,
+		.peer = *peer,
+		.client = *peer,
+		.binding = {.slot = LIVE_NO_SLOT},
+		.state = SESSION_HEADER,
+	};
+	for (unsigned side = 0; side < 2; side++)
+		relay_init(&s->dir[side], side, w->relay.mode);
+	timer_init(&s->timer, on_timer);
+	list_push_back(&w->sessions, &s->node);
+}
+
+void session_start(struct worker *w, int fd, const struct endpoint *peer, struct service *service)
+{
+	struct session *s = object_pool_get(&w->session_pool);
+	struct session unlucky;
+	bool starved = s == NULL;
+
+	/* Without memory a session on the stack lives just long enough to be logged and closed. */
+	if (starved)
+		s = &unlucky;
+	session_init(s, w, fd, peer, service);
+	if (starved) {
+		session_close(s, CLOSE_RESOURCES);
+		list_remove(&s->node);
+		return;
+	}
+	if (worker_watch(w, fd, s, TAG_END_0) != 0) {
+		session_close(s, CLOSE_RESOURCES);
+		return;
+	}
+	if (header_expected(s)) {
+		session_arm(s);
+		read_header(s);
+	} else {
+		dial_start(s, NULL);
+	}
+}

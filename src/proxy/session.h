@@ -1,0 +1,93 @@
+/* A session: one client, from accept to its line in the log. Two symmetric ends, two symmetric
+ * directions; half-close belongs to a direction. States move only through session_move(), checked
+ * against session_state.def; session_close() is the one exit, with one reason of close_reason.def.
+ *
+ * Owned by one worker and touched by its thread only. */
+#ifndef PROXY_SESSION_H
+#define PROXY_SESSION_H
+
+#include "base/list.h"
+#include "net/addr.h"
+#include "net/timer.h"
+#include "proxy/relay.h"
+#include "route/affinity.h"
+#include "route/region.h"
+#include "route/service.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct worker;
+struct dial;
+
+enum session_state {
+#define STATE(name, help, next) SESSION_##name,
+#include "proxy/session_state.def"
+#undef STATE
+};
+
+enum close_reason {
+#define CLOSE(name, word, help) CLOSE_##name,
+#include "proxy/close_reason.def"
+#undef CLOSE
+	CLOSE_REASON_COUNT
+};
+
+const char *close_reason_word(enum close_reason reason);
+
+enum { CLIENT, BACKEND }; /* the two ends */
+
+/* How long a reset is held back so that what was sent before it can be delivered, and how often we
+ * look whether it has been. */
+#define ABORT_FLUSH_MS 2000
+#define ABORT_POLL_MS 2
+
+struct session {
+	struct end end[2];
+	struct relay dir[2]; /* dir[CLIENT]: from the client to the backend */
+	struct worker *worker;
+	struct service *service; /* a reference */
+	struct dial *dial;       /* while another backend may still be tried; else NULL */
+	struct list node;        /* in the worker's sessions, or its dead */
+	struct timer timer;      /* the one deadline of the present state */
+	uint64_t accept_ns;      /* monotonic */
+	uint64_t active_ms;      /* monotonic: when a byte last moved */
+	uint64_t abort_ms;       /* monotonic: deadline of ABORT */
+	struct endpoint peer;    /* who connected */
+	struct endpoint client;  /* the same, or what its PROXY header said */
+	struct endpoint backend_addr;
+	struct binding binding;  /* slot and generation; slot LIVE_NO_SLOT: no connection is reserved */
+	uint32_t connect_us;     /* of the try that succeeded */
+	uint16_t retries;
+	region_id region;
+	char country[2]; /* zeroes: unknown */
+	uint8_t place_source;
+	uint8_t region_score;
+	uint8_t state;
+	uint8_t abort_reason;
+	bool located; /* country, region and place_source hold */
+	bool from_affinity;
+	bool connected; /* a backend was connected: connect_us and region_score hold */
+};
+
+/* Takes a client that the listener accepted (its connection is counted in live): fd, its address and
+ * a reference to the service. Never fails: without memory the client is closed and logged. */
+void session_start(struct worker *w, int fd, const struct endpoint *peer, struct service *service);
+/* An epoll event of one end. */
+void session_event(struct session *s, unsigned side, uint32_t events);
+/* A turn of a bulk direction. */
+void session_turn(struct relay *r);
+/* Ends the session: logs, releases, closes. A session ends in a clean close only for CLOSE_DONE; in
+ * all other cases both sides see a reset, so that nobody takes a cut stream for a whole one. */
+void session_close(struct session *s, enum close_reason reason);
+
+/* For dial.c: a backend is connected; the connected one has failed. */
+void session_connected(struct session *s);
+void session_backend_failed(struct session *s, int err);
+void session_move(struct session *s, enum session_state next);
+/* Sets the timer from the state. */
+void session_arm(struct session *s);
+/* For the worker, at the end of a turn. */
+void session_free(struct session *s);
+
+#endif

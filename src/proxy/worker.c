@@ -1,0 +1,359 @@
+/* The loop of a worker, and its mail.
+ *
+ * Order is what this file is about. Events come first, because each is a small piece of work that
+ * somebody waits for; a bulk direction gets one quantum when they are done, and then the kernel is
+ * asked for events again without waiting. So a bulk transfer delays a ping by one quantum at most,
+ * and pings cannot be starved by any number of transfers.
+ *
+ * Sessions closed during a turn are freed at its end: events of the same batch may still name them. */
+#include "proxy/worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proxy/listener.h"
+#include "proxy/session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum mail_kind { MAIL_TABLE, MAIL_GEO, MAIL_CLIENT, MAIL_STOP, MAIL_LEAVE };
+
+struct mail {
+	struct message message;
+	struct table *table;
+	struct geo_db *geo;
+	struct service *service;
+	struct endpoint peer;
+	int fd;
+};
+
+static int post(struct worker *w, enum mail_kind kind, struct mail contents)
+{
+	struct mail *mail = malloc(sizeof(*mail));
+
+	if (mail == NULL)
+		return -ENOMEM;
+	*mail = contents;
+	mail->message.kind = kind;
+	mailbox_send(&w->mailbox, &mail->message);
+	return 0;
+}
+
+int worker_post_table(struct worker *w, struct table *table)
+{
+	int err = post(w, MAIL_TABLE, (struct mail){.table = table_ref(table)});
+
+	if (err != 0)
+		table_unref(table);
+	return err;
+}
+
+int worker_post_geo(struct worker *w, struct geo_db *geo)
+{
+	int err = post(w, MAIL_GEO, (struct mail){.geo = geo_db_ref(geo)});
+
+	if (err != 0)
+		geo_db_unref(geo);
+	return err;
+}
+
+int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
+                       struct service *service)
+{
+	return post(w, MAIL_CLIENT, (struct mail){.fd = fd, .peer = *peer, .service = service});
+}
+
+int worker_post_stop(struct worker *w)
+{
+	return post(w, MAIL_STOP, (struct mail){0});
+}
+
+int worker_post_leave(struct worker *w)
+{
+	return post(w, MAIL_LEAVE, (struct mail){0});
+}
+
+int worker_watch(struct worker *w, int fd, void *owner, enum event_tag tag)
+{
+	struct epoll_event event = {.data.u64 = (uint64_t)(uintptr_t)owner | tag};
+
+	/* Listeners and mail are level-triggered: what one turn leaves is seen in the next. */
+	switch (tag) {
+	case TAG_END_0:
+	case TAG_END_1:
+		event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+		break;
+	case TAG_LISTENER:
+		event.events = EPOLLIN | EPOLLEXCLUSIVE;
+		break;
+	case TAG_MAILBOX:
+		event.events = EPOLLIN;
+		break;
+	}
+	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static struct listener *find_listener(struct worker *w, const struct listen_socket *socket)
+{
+	for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next) {
+		struct listener *l = list_entry(n, struct listener, node);
+
+		if (l->service->socket == socket)
+			return l;
+	}
+	return NULL;
+}
+
+/* Out of memory here leaves the listener to the other workers, and to the next table. */
+static void add_listener(struct worker *w, struct service *service)
+{
+	char address[ENDPOINT_TEXT_MAX];
+	struct log_line l;
+	int err = listener_new(w, service);
+
+	if (err == 0 && w != w->shared->workers)
+		return; /* the first worker speaks for all */
+	log_begin(&l, err == 0 ? LOG_INFO : LOG_ERROR,
+	          err == 0 ? "listening" : "listener_not_watched");
+	log_str(&l, "addr", endpoint_format(&service->socket->addr, address));
+	log_str(&l, "service", service->name);
+	if (err != 0)
+		log_errno(&l, err);
+	log_end(&l);
+}
+
+/* Watches the sockets of the table's services, and no others. */
+static void adopt_listeners(struct worker *w)
+{
+	for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next)
+		list_entry(n, struct listener, node)->wanted = false;
+	for (uint32_t i = 0; i < w->table->service_count; i++) {
+		struct service *service = w->table->services[i];
+		struct listener *l = find_listener(w, service->socket);
+
+		if (service->socket == NULL)
+			continue;
+		if (l != NULL) {
+			service_ref(service);
+			service_unref(l->service);
+			l->service = service;
+			l->wanted = true;
+		} else {
+			add_listener(w, service);
+		}
+	}
+	for (struct list *n = w->listeners.next, *next; n != &w->listeners; n = next) {
+		struct listener *l = list_entry(n, struct listener, node);
+
+		next = n->next;
+		if (!l->wanted)
+			listener_free(l);
+	}
+}
+
+static void stop(struct worker *w)
+{
+	while (!list_empty(&w->listeners))
+		listener_free(list_entry(w->listeners.next, struct listener, node));
+	atomic_store_explicit(&w->stopped, true, memory_order_release);
+}
+
+static void read_mail(struct worker *w)
+{
+	struct message *next;
+
+	for (struct message *m = mailbox_take(&w->mailbox); m != NULL; m = next) {
+		struct mail *mail = (struct mail *)m;
+
+		next = m->next;
+		switch ((enum mail_kind)m->kind) {
+		case MAIL_TABLE:
+			table_unref(w->table);
+			w->table = mail->table;
+			if (!atomic_load_explicit(&w->stopped, memory_order_relaxed))
+				adopt_listeners(w);
+			break;
+		case MAIL_GEO:
+			geo_db_unref(w->geo);
+			w->geo = mail->geo;
+			break;
+		case MAIL_CLIENT:
+			session_start(w, mail->fd, &mail->peer, mail->service);
+			break;
+		case MAIL_STOP:
+			stop(w);
+			break;
+		case MAIL_LEAVE:
+			stop(w);
+			w->leaving = true;
+			break;
+		}
+		free(mail);
+	}
+}
+
+static void dispatch(struct worker *w, const struct epoll_event *event)
+{
+	enum event_tag tag = (enum event_tag)(event->data.u64 & TAG_BITS);
+	void *owner = (void *)(uintptr_t)(event->data.u64 & ~TAG_BITS);
+
+	switch (tag) {
+	case TAG_END_0:
+	case TAG_END_1:
+		session_event(owner, tag, event->events);
+		break;
+	case TAG_LISTENER:
+		listener_event(owner);
+		break;
+	case TAG_MAILBOX:
+		read_mail(w);
+		break;
+	}
+}
+
+static void set_clock(struct worker *w)
+{
+	w->now_ns = clock_now_ns();
+	w->now_ms = w->now_ns / 1000000;
+}
+
+static void free_dead(struct worker *w)
+{
+	while (!list_empty(&w->dead))
+		session_free(list_entry(w->dead.next, struct session, node));
+}
+
+static void close_all(struct worker *w)
+{
+	while (!list_empty(&w->sessions))
+		session_close(list_entry(w->sessions.next, struct session, node), CLOSE_SHUTDOWN);
+	free_dead(w);
+}
+
+static void turn(struct worker *w)
+{
+	struct epoll_event events[WORKER_EVENTS];
+	int wait_ms = 0;
+
+	if (list_empty(&w->bulk))
+		wait_ms = timer_wheel_wait_ms(&w->timers, clock_now_ms());
+
+	int n = epoll_wait(w->epoll_fd, events, WORKER_EVENTS, wait_ms);
+
+	set_clock(w);
+	for (int i = 0; i < n; i++)
+		dispatch(w, &events[i]);
+	timer_wheel_advance(&w->timers, w->now_ms);
+	if (!list_empty(&w->bulk)) {
+		struct relay *r = list_entry(w->bulk.next, struct relay, turn);
+
+		list_remove(&r->turn);
+		session_turn(r);
+	}
+	free_dead(w);
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+
+	set_clock(w);
+	adopt_listeners(w);
+	while (!w->leaving)
+		turn(w);
+	close_all(w);
+	return NULL;
+}
+
+/* The kernel's objects. */
+static int open_loop(struct worker *w)
+{
+	int err;
+
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll_fd < 0)
+		return -errno;
+	err = mailbox_init(&w->mailbox);
+	if (err == 0) {
+		err = worker_watch(w, w->mailbox.event_fd, w, TAG_MAILBOX);
+		if (err != 0)
+			mailbox_done(&w->mailbox);
+	}
+	if (err != 0)
+		close(w->epoll_fd);
+	return err;
+}
+
+int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
+                struct table *table, struct geo_db *geo)
+{
+	const struct config *c = shared->config;
+	int err;
+
+	*w = (struct worker){.shared = shared, .rng = {.state = seed}};
+	atomic_init(&w->load, 0);
+	atomic_init(&w->stopped, false);
+	list_init(&w->listeners);
+	list_init(&w->sessions);
+	list_init(&w->dead);
+	list_init(&w->bulk);
+	object_pool_init(&w->session_pool, sizeof(struct session));
+	timer_wheel_init(&w->timers, clock_now_ms());
+	w->tcp = (struct tcp_options){
+		.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
+		.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,
+	};
+	w->relay.mode = (enum relay_mode)c->relay_mode;
+	pipe_pool_init(&w->relay.pipes,
+	               (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),
+	               (uint32_t)c->pipe_bytes);
+	w->relay.buffer = malloc(RELAY_BUFFER_BYTES);
+	if (w->relay.buffer == NULL)
+		return -ENOMEM;
+	err = open_loop(w);
+	if (err != 0) {
+		free(w->relay.buffer);
+		return err;
+	}
+	w->table = table_ref(table);
+	w->geo = geo_db_ref(geo);
+	return 0;
+}
+
+int worker_start(struct worker *w)
+{
+	sigset_t all, before;
+	int err;
+
+	/* Signals are the control thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&w->thread, NULL, run, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	w->started = err == 0;
+	return -err;
+}
+
+void worker_join(struct worker *w)
+{
+	if (w->started)
+		pthread_join(w->thread, NULL);
+}
+
+void worker_done(struct worker *w)
+{
+	set_clock(w);
+	read_mail(w);
+	close_all(w);
+	table_unref(w->table);
+	geo_db_unref(w->geo);
+	object_pool_done(&w->session_pool);
+	pipe_pool_done(&w->relay.pipes);
+	mailbox_done(&w->mailbox);
+	close(w->epoll_fd);
+	free(w->relay.buffer);
+}

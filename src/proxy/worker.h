@@ -1,0 +1,94 @@
+/* A worker: one thread, one epoll loop, its own sessions. Nothing it does blocks, and it touches no
+ * files. Each turn of the loop serves in this order: messages and sockets (interactive traffic), due
+ * timers, then one quantum of one bulk direction. */
+#ifndef PROXY_WORKER_H
+#define PROXY_WORKER_H
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "config/config.h"
+#include "geo/geo_db.h"
+#include "net/mailbox.h"
+#include "net/timer.h"
+#include "proxy/relay.h"
+#include "route/affinity.h"
+#include "route/live.h"
+#include "route/table.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Events taken from the kernel at once. */
+#define WORKER_EVENTS 256
+
+/* What an epoll event belongs to: the low bits of its pointer. */
+enum event_tag { TAG_END_0, TAG_END_1, TAG_LISTENER, TAG_MAILBOX };
+#define TAG_BITS UINT64_C(3)
+
+/* What all workers use; outlives them. */
+struct worker_shared {
+	const struct config *config;
+	struct live *live;
+	struct affinity *affinity;
+	uint32_t max_conn;
+	struct worker *workers;
+	unsigned worker_count;
+};
+
+struct worker {
+	/* Read by other workers, to find one with less to do; includes clients on their way here. */
+	_Alignas(64) atomic_uint load;
+	/* Read by the control thread: accepts no more, and has accepted all that was queued. */
+	atomic_bool stopped;
+
+	_Alignas(64) const struct worker_shared *shared;
+	struct mailbox mailbox;
+	pthread_t thread;
+	int epoll_fd;
+
+	struct table *table;  /* a reference; never NULL while the thread runs */
+	struct geo_db *geo;   /* a reference */
+	struct list listeners;
+	struct list sessions;
+	struct list dead;     /* sessions closed in this turn */
+	struct list bulk;     /* directions that wait for their turn, first come first served */
+	struct object_pool session_pool;
+	struct relay_shared relay;
+	struct timer_wheel timers;
+	struct rng rng;
+	struct tcp_options tcp; /* of sockets to backends */
+	uint64_t now_ns; /* monotonic, of this turn */
+	uint64_t now_ms;
+	bool started;  /* has a thread */
+	bool leaving;  /* ends at the end of this turn */
+};
+
+/* References to table and geo are taken. 0, or -errno and nothing is held. */
+MUST_CHECK int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
+                           struct table *table, struct geo_db *geo);
+/* Starts the thread; every worker of shared has been made. 0 or -errno. */
+MUST_CHECK int worker_start(struct worker *w);
+
+/* Any thread. 0 or -ENOMEM. References are taken. */
+MUST_CHECK int worker_post_table(struct worker *w, struct table *table);
+MUST_CHECK int worker_post_geo(struct worker *w, struct geo_db *geo);
+/* Accept what is queued and then no more; sessions go on. */
+MUST_CHECK int worker_post_stop(struct worker *w);
+/* Close what is left and end the thread. */
+MUST_CHECK int worker_post_leave(struct worker *w);
+/* Another worker hands over a client, with its reference to the service. */
+MUST_CHECK int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
+                                  struct service *service);
+/* Waits for the thread, if it was started. */
+void worker_join(struct worker *w);
+/* After all threads have ended: closes clients that were still on their way, frees everything. */
+void worker_done(struct worker *w);
+
+/* For listener.c and session.c: 0 or -errno. Events are edge-triggered unless exclusive. */
+MUST_CHECK int worker_watch(struct worker *w, int fd, void *owner, enum event_tag tag);
+
+#endif

@@ -1,0 +1,378 @@
+/* The gate through which every row passes. What comes out can be routed to without another look:
+ * numbers are in range, texts are short, printable and not empty, addresses are addresses.
+ *
+ * It trusts nothing but the lengths of the values. It never repairs: a row is good as it stands or
+ * it is refused with the first column at fault, because half a row, or a row that two writers have
+ * merged, would send clients to a place that nobody chose.
+ *
+ * Each field has one small reader that returns false after it has said why; the row functions are
+ * chains of them. */
+#include "control/columns.h"
+
+#include "geo/country.h"
+#include "route/limits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct column backend_columns[BACKEND_COLUMNS] = {
+#define BACKEND_COLUMN(column, name, needed) {name, needed},
+#include "control/columns.def"
+};
+const struct column service_columns[SERVICE_COLUMNS] = {
+#define SERVICE_COLUMN(column, name, needed) {name, needed},
+#include "control/columns.def"
+};
+const struct column geo_override_columns[GEO_OVERRIDE_COLUMNS] = {
+#define GEO_OVERRIDE_COLUMN(column, name, needed) {name, needed},
+#include "control/columns.def"
+};
+const struct column country_region_columns[COUNTRY_REGION_COLUMNS] = {
+#define COUNTRY_REGION_COLUMN(column, name, needed) {name, needed},
+#include "control/columns.def"
+};
+
+/* One row being read. */
+struct reader {
+	const struct column *columns;
+	const struct column_value *values;
+	struct row_error *error;
+};
+
+static void value_describe(const struct column_value *v, char buf[ROW_VALUE_MAX])
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t n = 0;
+
+	switch (v->type) {
+	case VALUE_NULL:
+		snprintf(buf, ROW_VALUE_MAX, "NULL");
+		return;
+	case VALUE_INT:
+		snprintf(buf, ROW_VALUE_MAX, "%lld", (long long)v->integer);
+		return;
+	case VALUE_REAL:
+		snprintf(buf, ROW_VALUE_MAX, "%.17g", v->real);
+		return;
+	case VALUE_TEXT:
+		/* A NUL inside would hide the rest. */
+		for (; n < v->len && n < ROW_VALUE_MAX - 1; n++)
+			buf[n] = v->text[n] != '\0' ? v->text[n] : '?';
+		buf[n] = '\0';
+		return;
+	case VALUE_BLOB:
+		n = (size_t)snprintf(buf, ROW_VALUE_MAX, "x'");
+		for (size_t i = 0; i < v->len && n < ROW_VALUE_MAX - 4; i++) {
+			buf[n++] = digits[(unsigned char)v->text[i] >> 4];
+			buf[n++] = digits[(unsigned char)v->text[i] & 15];
+		}
+		snprintf(buf + n, ROW_VALUE_MAX - n, "'");
+		return;
+	}
+	CHECK(false);
+}
+
+void row_error_set(struct row_error *e, const char *column, const struct column_value *value,
+		   const char *why)
+{
+	e->column = column;
+	value_describe(value, e->value);
+	snprintf(e->why, sizeof(e->why), "%s", why);
+}
+
+static bool refuse(const struct reader *r, int column, const char *why)
+{
+	row_error_set(r->error, r->columns[column].name, &r->values[column], why);
+	return false;
+}
+
+/* ---- values of one kind ---- */
+
+/* A text that is exactly a number as SQLite would print it: a column without a type keeps '8080' as
+ * the text it was written as. */
+static bool text_to_integer(const char *text, size_t len, int64_t *ret)
+{
+	size_t at = len > 0 && text[0] == '-' ? 1 : 0;
+	int64_t value = 0;
+
+	/* 18 digits cannot overflow. */
+	if (at == len || len - at > 18 || (text[at] == '0' && len != 1))
+		return false;
+	for (; at < len; at++) {
+		if (text[at] < '0' || text[at] > '9')
+			return false;
+		value = value * 10 + (text[at] - '0');
+	}
+	*ret = text[0] == '-' ? -value : value;
+	return true;
+}
+
+static bool read_number(const struct reader *r, int column, int64_t least, int64_t most,
+			int64_t *ret)
+{
+	const struct column_value *v = &r->values[column];
+	char why[ROW_WHY_MAX];
+	int64_t value = 0;
+	bool whole = false;
+
+	if (v->type == VALUE_INT) {
+		value = v->integer;
+		whole = true;
+	} else if (v->type == VALUE_REAL && v->real >= -1e15 && v->real <= 1e15) {
+		value = (int64_t)v->real;
+		whole = (double)value == v->real;
+	} else if (v->type == VALUE_TEXT) {
+		whole = text_to_integer(v->text, v->len, &value);
+	}
+	if (whole && value >= least && value <= most) {
+		*ret = value;
+		return true;
+	}
+	snprintf(why, sizeof(why), "must be a whole number, %lld..%lld", (long long)least,
+		 (long long)most);
+	return refuse(r, column, why);
+}
+
+static bool read_bool(const struct reader *r, int column, bool *ret)
+{
+	int64_t value;
+
+	if (!read_number(r, column, 0, 1, &value))
+		return false;
+	*ret = value == 1;
+	return true;
+}
+
+static bool read_u32(const struct reader *r, int column, uint32_t least, uint32_t most,
+		     uint32_t *ret)
+{
+	int64_t value;
+
+	if (!read_number(r, column, least, most, &value))
+		return false;
+	*ret = (uint32_t)value;
+	return true;
+}
+
+/* 1..longest bytes, none of them a control character (nor, so, a NUL). */
+static bool read_text(const struct reader *r, int column, size_t longest, const char **ret)
+{
+	const struct column_value *v = &r->values[column];
+	char why[ROW_WHY_MAX];
+
+	if (v->type != VALUE_TEXT)
+		return refuse(r, column, "must be a text");
+	if (v->len == 0)
+		return refuse(r, column, "must not be empty");
+	if (v->len > longest) {
+		snprintf(why, sizeof(why), "must have at most %zu bytes", longest);
+		return refuse(r, column, why);
+	}
+	for (size_t i = 0; i < v->len; i++) {
+		if ((unsigned char)v->text[i] < 0x20 || v->text[i] == 0x7f)
+			return refuse(r, column, "must not hold control characters");
+	}
+	*ret = v->text;
+	return true;
+}
+
+static bool is_empty(const struct column_value *v)
+{
+	return v->type == VALUE_NULL || (v->type == VALUE_TEXT && v->len == 0);
+}
+
+/* The alphabet of region_intern(): a name that it refused would cost the whole table. */
+static bool read_region(const struct reader *r, int column, const char **ret)
+{
+	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				       "0123456789_-";
+	const char *text;
+
+	if (!read_text(r, column, REGION_NAME_MAX, &text))
+		return false;
+	if (text[strspn(text, alphabet)] != '\0')
+		return refuse(r, column, "must be of letters, digits, '-' and '_'");
+	*ret = text;
+	return true;
+}
+
+static bool read_country(const struct reader *r, int column, char ret[3])
+{
+	const struct column_value *v = &r->values[column];
+
+	if (v->type != VALUE_TEXT || v->len != 2 || country_index(v->text) == COUNTRY_INDEX_NONE)
+		return refuse(r, column, "must be a country code of two letters");
+	if (!country_known(v->text))
+		return refuse(r, column, "is not an assigned ISO 3166-1 code");
+	for (int i = 0; i < 2; i++)
+		ret[i] = (char)(v->text[i] & ~0x20);
+	ret[2] = '\0';
+	return true;
+}
+
+static bool read_country_or_none(const struct reader *r, int column, char ret[3])
+{
+	if (!is_empty(&r->values[column]))
+		return read_country(r, column, ret);
+	ret[0] = '\0';
+	return true;
+}
+
+static bool read_backend_ip(const struct reader *r, int column, struct ip *ret)
+{
+	const char *text;
+	struct ip ip;
+
+	if (!read_text(r, column, IP_TEXT_MAX - 1, &text))
+		return false;
+	if (ip_parse(text, &ip) != 0)
+		return refuse(r, column, "must be an IPv4 or IPv6 address");
+	if (ip_is_unspecified(&ip))
+		return refuse(r, column, "the unspecified address is nobody's");
+	if (ip_is_multicast(&ip))
+		return refuse(r, column, "a multicast address cannot be connected to");
+	*ret = ip;
+	return true;
+}
+
+static bool read_state(const struct reader *r, int column, enum admin_state *ret)
+{
+	static const struct {
+		const char *word;
+		enum admin_state state;
+	} states[] = {{"ready", STATE_READY}, {"drain", STATE_DRAIN}, {"maint", STATE_MAINT}};
+	const struct column_value *v = &r->values[column];
+
+	if (v->type == VALUE_NULL) {
+		*ret = STATE_READY;
+		return true;
+	}
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		if (v->type == VALUE_TEXT && v->len == strlen(states[i].word) &&
+		    memcmp(v->text, states[i].word, v->len) == 0) {
+			*ret = states[i].state;
+			return true;
+		}
+	}
+	return refuse(r, column, "must be ready, drain or maint");
+}
+
+/* ---- rows ---- */
+
+static bool read_backend(const struct reader *r, struct backend_row *row)
+{
+	uint32_t port;
+
+	if (!read_text(r, BACKEND_ID, BACKEND_ID_MAX, &row->id) ||
+	    !read_text(r, BACKEND_APP, APP_NAME_MAX, &row->app) ||
+	    !read_region(r, BACKEND_REGION, &row->region) ||
+	    !read_backend_ip(r, BACKEND_WG_IP, &row->addr.ip) ||
+	    !read_u32(r, BACKEND_PORT, 1, UINT16_MAX, &port) ||
+	    !read_bool(r, BACKEND_HEALTHY, &row->healthy) ||
+	    !read_u32(r, BACKEND_WEIGHT, 0, WEIGHT_MAX, &row->weight) ||
+	    !read_u32(r, BACKEND_SOFT_LIMIT, 1, LIMIT_MAX, &row->soft_limit) ||
+	    !read_u32(r, BACKEND_HARD_LIMIT, 1, LIMIT_MAX, &row->hard_limit) ||
+	    !read_bool(r, BACKEND_DELETED, &row->deleted) ||
+	    !read_country_or_none(r, BACKEND_COUNTRY, row->country) ||
+	    !read_state(r, BACKEND_STATE, &row->state))
+		return false;
+	row->addr.port = (uint16_t)port;
+	return true;
+}
+
+enum row_verdict columns_backend(const struct column_value values[BACKEND_COLUMNS],
+				 struct backend_row *ret_row, struct row_error *ret_error)
+{
+	struct row_error error, ignored;
+	struct reader r = {backend_columns, values, &error};
+	struct reader deleted = {backend_columns, values, &ignored};
+	struct backend_row row = {0};
+
+	if (read_backend(&r, &row)) {
+		*ret_row = row;
+		return ROW_GOOD;
+	}
+	if (read_bool(&deleted, BACKEND_DELETED, &row.deleted) && row.deleted)
+		return ROW_DROPPED;
+	*ret_error = error;
+	return ROW_BAD;
+}
+
+static bool read_service(const struct reader *r, struct service_row *row)
+{
+	int64_t number;
+	const char *text;
+
+	if (!read_text(r, SERVICE_LISTEN, ENDPOINT_TEXT_MAX - 1, &text))
+		return false;
+	if (endpoint_parse(text, false, &row->listen) != 0)
+		return refuse(r, SERVICE_LISTEN, "must be address:port, [address]:port or :port");
+	if (ip_is_multicast(&row->listen.ip))
+		return refuse(r, SERVICE_LISTEN, "a multicast address cannot be listened on");
+	if (!is_empty(&r->values[SERVICE_APP]) &&
+	    !read_text(r, SERVICE_APP, APP_NAME_MAX, &row->app))
+		return false;
+	row->accept_proxy = true;
+	if (r->values[SERVICE_ACCEPT_PROXY].type != VALUE_NULL &&
+	    !read_bool(r, SERVICE_ACCEPT_PROXY, &row->accept_proxy))
+		return false;
+	number = 0;
+	if (r->values[SERVICE_SEND_PROXY].type != VALUE_NULL &&
+	    !read_number(r, SERVICE_SEND_PROXY, 0, 2, &number))
+		return false;
+	row->send_proxy = (uint8_t)number;
+	return true;
+}
+
+enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMNS],
+				 struct service_row *ret_row, struct row_error *ret_error)
+{
+	struct reader r = {service_columns, values, ret_error};
+	struct service_row row = {0};
+
+	if (!read_service(&r, &row))
+		return ROW_BAD;
+	*ret_row = row;
+	return ROW_GOOD;
+}
+
+enum row_verdict columns_geo_override(const struct column_value values[GEO_OVERRIDE_COLUMNS],
+				      struct geo_override_row *ret_row, struct row_error *ret_error)
+{
+	struct reader r = {geo_override_columns, values, ret_error};
+	struct geo_override_row row = {0};
+	const char *text;
+	int rc;
+
+	if (!read_text(&r, GEO_OVERRIDE_CIDR, PREFIX_TEXT_MAX - 1, &text))
+		return ROW_BAD;
+	rc = prefix_parse(text, &row.prefix);
+	if (rc != 0) {
+		refuse(&r, GEO_OVERRIDE_CIDR,
+		       rc == -EDOM ? "has bits set behind the prefix length"
+				   : "must be an address or address/length");
+		return ROW_BAD;
+	}
+	if (!read_country_or_none(&r, GEO_OVERRIDE_COUNTRY, row.country))
+		return ROW_BAD;
+	if (!is_empty(&values[GEO_OVERRIDE_REGION]) &&
+	    !read_region(&r, GEO_OVERRIDE_REGION, &row.region))
+		return ROW_BAD;
+	*ret_row = row;
+	return ROW_GOOD;
+}
+
+enum row_verdict columns_country_region(const struct column_value values[COUNTRY_REGION_COLUMNS],
+					struct country_region_row *ret_row,
+					struct row_error *ret_error)
+{
+	struct reader r = {country_region_columns, values, ret_error};
+	struct country_region_row row = {0};
+
+	if (!read_country(&r, COUNTRY_REGION_COUNTRY, row.country) ||
+	    !read_region(&r, COUNTRY_REGION_REGION, &row.region))
+		return ROW_BAD;
+	*ret_row = row;
+	return ROW_GOOD;
+}

@@ -1,0 +1,97 @@
+/* From the values of one database row to a validated row, or to the reason why not. Pure: knows
+ * nothing of SQLite, allocates nothing; any thread.
+ *
+ * Every row is hostile, and a replicated database may show a row before all of its columns have
+ * arrived: the missing ones are NULL. So every needed column of a backend must have a value, and
+ * nothing is guessed from what is absent. */
+#ifndef CONTROL_COLUMNS_H
+#define CONTROL_COLUMNS_H
+
+#include "base/check.h"
+#include "route/rows.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Indices into the values of a row: BACKEND_ID …, BACKEND_COLUMNS is how many. */
+enum backend_column {
+#define BACKEND_COLUMN(column, name, needed) BACKEND_##column,
+#include "control/columns.def"
+	BACKEND_COLUMNS
+};
+enum service_column {
+#define SERVICE_COLUMN(column, name, needed) SERVICE_##column,
+#include "control/columns.def"
+	SERVICE_COLUMNS
+};
+enum geo_override_column {
+#define GEO_OVERRIDE_COLUMN(column, name, needed) GEO_OVERRIDE_##column,
+#include "control/columns.def"
+	GEO_OVERRIDE_COLUMNS
+};
+enum country_region_column {
+#define COUNTRY_REGION_COLUMN(column, name, needed) COUNTRY_REGION_##column,
+#include "control/columns.def"
+	COUNTRY_REGION_COLUMNS
+};
+
+/* Of any table. */
+#define COLUMNS_MAX BACKEND_COLUMNS
+
+struct column {
+	const char *name;
+	bool needed;
+};
+extern const struct column backend_columns[BACKEND_COLUMNS];
+extern const struct column service_columns[SERVICE_COLUMNS];
+extern const struct column geo_override_columns[GEO_OVERRIDE_COLUMNS];
+extern const struct column country_region_columns[COUNTRY_REGION_COLUMNS];
+
+enum column_type { VALUE_NULL, VALUE_INT, VALUE_REAL, VALUE_TEXT, VALUE_BLOB };
+
+struct column_value {
+	enum column_type type;
+	int64_t integer;  /* VALUE_INT */
+	double real;      /* VALUE_REAL */
+	const char *text; /* VALUE_TEXT: len bytes and a NUL behind them; VALUE_BLOB: len bytes */
+	size_t len;
+};
+
+#define ROW_VALUE_MAX 80
+#define ROW_WHY_MAX 96
+
+/* What is wrong with a row: the first column at fault. */
+struct row_error {
+	const char *column;        /* static */
+	char value[ROW_VALUE_MAX]; /* as text, cut to fit; any bytes but NUL */
+	char why[ROW_WHY_MAX];     /* "must be 1..65535" */
+};
+
+enum row_verdict {
+	ROW_GOOD,    /* *ret_row is written; its texts are those of the values */
+	ROW_BAD,     /* *ret_error is written */
+	ROW_DROPPED, /* marked deleted and bad besides: it routes nowhere, so nobody needs to know
+		      */
+};
+
+MUST_CHECK enum row_verdict columns_backend(const struct column_value values[BACKEND_COLUMNS],
+					    struct backend_row *ret_row,
+					    struct row_error *ret_error);
+/* app: NULL or '' for every app. accept_proxy: NULL or 1, or 0. send_proxy: NULL or 0, 1 or 2. */
+MUST_CHECK enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMNS],
+					    struct service_row *ret_row,
+					    struct row_error *ret_error);
+/* region NULL: the country's. Both NULL: these addresses have no country and no region. */
+MUST_CHECK enum row_verdict
+columns_geo_override(const struct column_value values[GEO_OVERRIDE_COLUMNS],
+		     struct geo_override_row *ret_row, struct row_error *ret_error);
+MUST_CHECK enum row_verdict
+columns_country_region(const struct column_value values[COUNTRY_REGION_COLUMNS],
+		       struct country_region_row *ret_row, struct row_error *ret_error);
+
+/* Fills an error about a value, for callers with reasons of their own (a key that came before). */
+void row_error_set(struct row_error *e, const char *column, const struct column_value *value,
+		   const char *why);
+
+#endif

@@ -1,0 +1,330 @@
+/* Writes the rows that a table was built from into a file of the same schema as the routing
+ * database, so that one reader and one validation serve both, and an operator can look inside.
+ *
+ * The file is written beside its place under a name of this process, sealed, made durable and
+ * renamed. The seal is a checksum of all bytes, kept in the header field that SQLite leaves to
+ * applications (PRAGMA user_version): routing by a file in which bits have rotted would be worse
+ * than having none. Rows that come back pass the same checks as those of any database. */
+#include "control/last_good.h"
+
+#include "base/hash.h"
+#include "control/schema.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Nobody else opens the file before it is renamed, and it is synced once, as a whole. */
+static const char fast_sql[] = "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+			       "PRAGMA locking_mode=EXCLUSIVE;";
+
+static const char *const state_words[] = {
+	[STATE_READY] = "ready",
+	[STATE_DRAIN] = "drain",
+	[STATE_MAINT] = "maint",
+};
+
+struct writer {
+	sqlite3 *db;
+	const char *path;
+	char *error;
+};
+
+static int failed(const struct writer *w, int rc)
+{
+	return db_error_sqlite(w->error, w->db, w->path, rc);
+}
+
+static int execute(const struct writer *w, const char *sql)
+{
+	int rc = sqlite3_exec(w->db, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? 0 : failed(w, rc);
+}
+
+static int prepare(const struct writer *w, const char *sql, sqlite3_stmt **ret_stmt)
+{
+	int rc = sqlite3_prepare_v2(w->db, sql, -1, ret_stmt, NULL);
+
+	return rc == SQLITE_OK ? 0 : failed(w, rc);
+}
+
+/* Binding a number, or a text in the encoding of the database that is not copied, cannot fail. */
+static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+	(void)sqlite3_bind_text(stmt, at, text, text != NULL ? -1 : 0, SQLITE_STATIC);
+}
+
+static void bind_number(sqlite3_stmt *stmt, int at, int64_t number)
+{
+	(void)sqlite3_bind_int64(stmt, at, number);
+}
+
+/* Inserts what is bound. */
+static int insert(const struct writer *w, sqlite3_stmt *stmt)
+{
+	int rc = sqlite3_step(stmt);
+
+	if (rc == SQLITE_DONE)
+		rc = sqlite3_reset(stmt);
+	return rc == SQLITE_OK ? 0 : failed(w, rc);
+}
+
+static int write_backends(const struct writer *w, const struct route_rows *rows)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = prepare(w,
+			 "INSERT INTO backends (id, app, region, wg_ip, port, healthy, weight,"
+			 " soft_limit, hard_limit, deleted, country, state)"
+			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+			 &stmt);
+
+	for (size_t i = 0; rc == 0 && i < rows->backend_count; i++) {
+		const struct backend_row *row = &rows->backends[i];
+		char ip[IP_TEXT_MAX];
+
+		bind_text(stmt, 1, row->id);
+		bind_text(stmt, 2, row->app);
+		bind_text(stmt, 3, row->region);
+		bind_text(stmt, 4, ip_format(&row->addr.ip, ip));
+		bind_number(stmt, 5, row->addr.port);
+		bind_number(stmt, 6, row->healthy);
+		bind_number(stmt, 7, row->weight);
+		bind_number(stmt, 8, row->soft_limit);
+		bind_number(stmt, 9, row->hard_limit);
+		bind_number(stmt, 10, row->deleted);
+		bind_text(stmt, 11, row->country[0] != '\0' ? row->country : NULL);
+		bind_text(stmt, 12, state_words[row->state]);
+		rc = insert(w, stmt);
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
+static int write_services(const struct writer *w, const struct route_rows *rows)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = prepare(w,
+			 "INSERT INTO services (listen, app, accept_proxy, send_proxy)"
+			 " VALUES (?1, ?2, ?3, ?4)",
+			 &stmt);
+
+	for (size_t i = 0; rc == 0 && i < rows->service_count; i++) {
+		const struct service_row *row = &rows->services[i];
+		char listen[ENDPOINT_TEXT_MAX];
+
+		bind_text(stmt, 1, endpoint_format(&row->listen, listen));
+		bind_text(stmt, 2, row->app);
+		bind_number(stmt, 3, row->accept_proxy);
+		bind_number(stmt, 4, row->send_proxy);
+		rc = insert(w, stmt);
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
+static int write_overrides(const struct writer *w, const struct route_rows *rows)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = prepare(w,
+			 "INSERT OR REPLACE INTO geo_overrides (cidr, country, region)"
+			 " VALUES (?1, ?2, ?3)",
+			 &stmt);
+
+	for (size_t i = 0; rc == 0 && i < rows->override_count; i++) {
+		const struct geo_override_row *row = &rows->overrides[i];
+		char cidr[PREFIX_TEXT_MAX];
+
+		bind_text(stmt, 1, prefix_format(&row->prefix, cidr));
+		bind_text(stmt, 2, row->country[0] != '\0' ? row->country : NULL);
+		bind_text(stmt, 3, row->region);
+		rc = insert(w, stmt);
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
+static int write_country_regions(const struct writer *w, const struct route_rows *rows)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = prepare(w,
+			 "INSERT OR REPLACE INTO country_regions (country, region) VALUES (?1, ?2)",
+			 &stmt);
+
+	for (size_t i = 0; rc == 0 && i < rows->country_region_count; i++) {
+		bind_text(stmt, 1, rows->country_regions[i].country);
+		bind_text(stmt, 2, rows->country_regions[i].region);
+		rc = insert(w, stmt);
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
+static int write_file(const char *path, const struct route_rows *rows, char error[STORE_ERROR_MAX])
+{
+	struct writer w = {.path = path, .error = error};
+	int rc = sqlite3_open_v2(path, &w.db,
+				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+				 NULL);
+
+	rc = rc == SQLITE_OK ? 0 : failed(&w, rc);
+	if (rc == 0)
+		rc = execute(&w, fast_sql);
+	if (rc == 0)
+		rc = execute(&w, "BEGIN");
+	if (rc == 0)
+		rc = execute(&w, schema_sql);
+	if (rc == 0)
+		rc = execute(&w, schema_optional_sql);
+	if (rc == 0)
+		rc = write_backends(&w, rows);
+	if (rc == 0)
+		rc = write_services(&w, rows);
+	if (rc == 0)
+		rc = write_overrides(&w, rows);
+	if (rc == 0)
+		rc = write_country_regions(&w, rows);
+	if (rc == 0)
+		rc = execute(&w, "COMMIT");
+	sqlite3_close(w.db);
+	return rc;
+}
+
+/* ---- the seal ---- */
+
+/* Where SQLite keeps user_version, 4 bytes, most significant first. */
+#define SEAL_AT 60
+#define SEAL_BYTES 4
+#define SEAL_CHUNK_BYTES 65536
+
+/* Over the whole file, the seal itself taken as zero. 0 or -errno. */
+static int seal_compute(int fd, uint32_t *ret_seal)
+{
+	unsigned char chunk[SEAL_CHUNK_BYTES];
+	uint64_t hash = 0;
+	off_t at = 0;
+
+	for (;;) {
+		ssize_t n = pread(fd, chunk, sizeof(chunk), at);
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		if (at == 0 && n >= SEAL_AT + SEAL_BYTES)
+			memset(chunk + SEAL_AT, 0, SEAL_BYTES);
+		hash = hash_bytes(chunk, (size_t)n, hash);
+		at += n;
+	}
+	*ret_seal = (uint32_t)hash;
+	return 0;
+}
+
+/* Seals the finished file and makes it durable. 0 or -errno. */
+static int seal_write(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint32_t seal;
+	ssize_t n;
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = seal_compute(fd, &seal);
+	if (rc == 0) {
+		seal = htobe32(seal);
+		n = pwrite(fd, &seal, SEAL_BYTES, SEAL_AT);
+		if (n != SEAL_BYTES)
+			rc = n < 0 ? -errno : -EIO;
+	}
+	if (rc == 0 && fsync(fd) != 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* 0; -EBADMSG: not what was written; another -errno. */
+static int seal_check(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint32_t seal, expected;
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = seal_compute(fd, &expected);
+	if (rc == 0 &&
+	    (pread(fd, &seal, SEAL_BYTES, SEAL_AT) != SEAL_BYTES || be32toh(seal) != expected))
+		rc = -EBADMSG;
+	close(fd);
+	return rc;
+}
+
+/* The names in a folder. */
+static int make_names_durable(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) != 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int last_good_save(const char *state_dir, const struct route_rows *rows,
+		   char error[STORE_ERROR_MAX])
+{
+	char path[PATH_MAX];
+	char part[PATH_MAX];
+	int rc;
+
+	if (snprintf(path, sizeof(path), "%s/" LAST_GOOD_NAME, state_dir) >= (int)sizeof(path) ||
+	    snprintf(part, sizeof(part), "%s.%d", path, (int)getpid()) >= (int)sizeof(part))
+		return db_error(error, -ENAMETOOLONG, "%s: the path is too long", state_dir);
+	/* What an earlier process of this number left behind. */
+	(void)unlink(part);
+	rc = write_file(part, rows, error);
+	if (rc == 0) {
+		rc = seal_write(part);
+		if (rc == 0 && rename(part, path) != 0)
+			rc = -errno;
+		if (rc == 0)
+			rc = make_names_durable(state_dir);
+		if (rc != 0)
+			(void)db_error(error, rc, "%s: %s", path, strerror(-rc));
+	}
+	if (rc != 0)
+		(void)unlink(part);
+	return rc;
+}
+
+int last_good_load(const char *state_dir, const char *app, struct route_rows *ret_rows,
+		   char error[STORE_ERROR_MAX])
+{
+	const struct store_read_options options = {.fresh = true, .app = app};
+	struct store *store;
+	size_t quarantined;
+	char path[PATH_MAX];
+	int rc;
+
+	if (snprintf(path, sizeof(path), "%s/" LAST_GOOD_NAME, state_dir) >= (int)sizeof(path))
+		return db_error(error, -ENAMETOOLONG, "%s: the path is too long", state_dir);
+	rc = seal_check(path);
+	if (rc != 0)
+		return db_error(error, rc, "%s: %s", path,
+				rc == -EBADMSG ? "damaged: its checksum is wrong" : strerror(-rc));
+	rc = store_new(path, &store);
+	if (rc != 0)
+		return db_error(error, rc, "%s: out of memory", path);
+	rc = store_read(store, &options, ret_rows, &quarantined, error);
+	store_free(store);
+	return rc;
+}

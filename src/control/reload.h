@@ -1,0 +1,59 @@
+/* Route changes: from the routing database to a published table. The control thread only.
+ *
+ * A table that routes is worth more than news that are wrong. A database that is missing, locked or
+ * broken never replaces it; one that would take away more than half of the usable backends at once
+ * has to go on saying so for a while, or be accepted by an operator. `now` is an argument. */
+#ifndef CONTROL_RELOAD_H
+#define CONTROL_RELOAD_H
+
+#include "base/check.h"
+#include "config/config.h"
+#include "control/store.h"
+#include "route/live.h"
+#include "route/table.h"
+
+#include <stdint.h>
+
+/* How often reload_tick() wants to be called: a change of the database is seen at the next one. */
+#define RELOAD_TICK_MS 50
+/* A writer may keep the database locked for so long before anybody is told. */
+#define RELOAD_BUSY_QUIET_MS 1000
+/* How long the first read, and one that an operator asks for, waits for a writer. */
+#define RELOAD_PATIENCE_MS 1000
+/* The same failure is logged again after so long. */
+#define RELOAD_REPEAT_MS 60000
+/* The same, when the database has changed in between. */
+#define RELOAD_REPEAT_CHANGED_MS 1000
+/* A table that follows another is saved as last good no sooner than this after the one before. */
+#define RELOAD_SAVE_EVERY_MS 1000
+/* After a read that took a while, the next one waits for so many times as long. */
+#define RELOAD_READ_SHARE 4
+
+struct reload_options {
+	const struct config *config; /* outlives the reload */
+	struct live *live;           /* the same */
+	/* A new table, for those who want it: they take references of their own. */
+	void (*publish)(void *arg, struct table *t);
+	void *arg;
+};
+
+struct reload;
+
+/* Touches nothing yet. 0 or -ENOMEM. */
+MUST_CHECK int reload_new(const struct reload_options *options, struct reload **ret_reload);
+/* Saves what has not been saved. Sockets live on in the tables that others hold. NULL-safe. */
+void reload_free(struct reload *r);
+
+/* The first table, from the database, or else from the last good file, or else empty, and its
+ * listeners. Returns after it is published. 0; -errno with one line in error when
+ * EDGEPROXY_LISTEN_ADDR cannot be listened on, or no table can be made at all. */
+MUST_CHECK int reload_start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX]);
+/* Looks for a change and acts on it; also does what is due by the clock. */
+void reload_tick(struct reload *r, uint64_t now_ms);
+/* SIGHUP: reads the database afresh and accepts what it says, even if it loses most backends. */
+void reload_now(struct reload *r, uint64_t now_ms);
+
+/* The table published last; borrowed, until the next call. NULL before reload_start(). */
+struct table *reload_table(const struct reload *r);
+
+#endif

@@ -1,0 +1,478 @@
+/* Rows as hostile input: what is good, and for each column what is not, with the column named. */
+#include "control/columns.h"
+
+#include "route/limits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct column_value null(void)
+{
+	return (struct column_value){.type = VALUE_NULL, .text = ""};
+}
+
+static struct column_value integer(int64_t i)
+{
+	return (struct column_value){.type = VALUE_INT, .integer = i, .text = ""};
+}
+
+static struct column_value real(double d)
+{
+	return (struct column_value){.type = VALUE_REAL, .real = d, .text = ""};
+}
+
+static struct column_value text_n(const char *text, size_t len)
+{
+	return (struct column_value){.type = VALUE_TEXT, .text = text, .len = len};
+}
+
+static struct column_value text(const char *t)
+{
+	return text_n(t, strlen(t));
+}
+
+static struct column_value blob(const char *bytes, size_t len)
+{
+	return (struct column_value){.type = VALUE_BLOB, .text = bytes, .len = len};
+}
+
+static void good_backend(struct column_value v[BACKEND_COLUMNS])
+{
+	v[BACKEND_ID] = text("sa-node-1");
+	v[BACKEND_APP] = text("myapp");
+	v[BACKEND_REGION] = text("sa");
+	v[BACKEND_WG_IP] = text("10.50.1.1");
+	v[BACKEND_PORT] = integer(8080);
+	v[BACKEND_HEALTHY] = integer(1);
+	v[BACKEND_WEIGHT] = integer(2);
+	v[BACKEND_SOFT_LIMIT] = integer(50);
+	v[BACKEND_HARD_LIMIT] = integer(100);
+	v[BACKEND_DELETED] = integer(0);
+	v[BACKEND_COUNTRY] = null();
+	v[BACKEND_STATE] = null();
+}
+
+static void the_seed_row_is_good(void **unused)
+{
+	struct column_value v[BACKEND_COLUMNS];
+	struct backend_row row;
+	struct row_error error;
+	char ip[IP_TEXT_MAX];
+
+	(void)unused;
+	good_backend(v);
+	assert_int_equal(columns_backend(v, &row, &error), ROW_GOOD);
+	assert_string_equal(row.id, "sa-node-1");
+	assert_string_equal(row.app, "myapp");
+	assert_string_equal(row.region, "sa");
+	assert_string_equal(row.country, "");
+	assert_string_equal(ip_format(&row.addr.ip, ip), "10.50.1.1");
+	assert_int_equal(row.addr.port, 8080);
+	assert_true(row.healthy);
+	assert_false(row.deleted);
+	assert_int_equal(row.state, STATE_READY);
+	assert_int_equal(row.weight, 2);
+	assert_int_equal(row.soft_limit, 50);
+	assert_int_equal(row.hard_limit, 100);
+}
+
+/* Replaces one value of the good row, and expects the verdict. */
+static enum row_verdict with(int column, struct column_value value, struct backend_row *ret_row,
+			     struct row_error *ret_error)
+{
+	struct column_value v[BACKEND_COLUMNS];
+
+	good_backend(v);
+	v[column] = value;
+	return columns_backend(v, ret_row, ret_error);
+}
+
+static void assert_bad(int column, struct column_value value)
+{
+	struct backend_row row;
+	struct row_error error;
+
+	memset(&row, 0x5a, sizeof(row));
+	assert_int_equal(with(column, value, &row, &error), ROW_BAD);
+	assert_string_equal(error.column, backend_columns[column].name);
+	assert_true(error.why[0] != '\0');
+	/* Outputs are written only on success. */
+	assert_int_equal(((unsigned char *)&row)[0], 0x5a);
+}
+
+static void assert_good(int column, struct column_value value, struct backend_row *ret_row)
+{
+	struct row_error error;
+
+	assert_int_equal(with(column, value, ret_row, &error), ROW_GOOD);
+}
+
+static void a_half_replicated_row_is_bad(void **unused)
+{
+	(void)unused;
+	for (int column = 0; column < BACKEND_COLUMNS; column++) {
+		struct backend_row row;
+
+		if (backend_columns[column].needed)
+			assert_bad(column, null());
+		else
+			assert_good(column, null(), &row);
+	}
+}
+
+static void blobs_are_never_good(void **unused)
+{
+	(void)unused;
+	for (int column = 0; column < BACKEND_COLUMNS; column++) {
+		assert_bad(column, blob("1", 1));
+		assert_bad(column, blob("", 0));
+	}
+}
+
+static void texts(void **unused)
+{
+	static const struct {
+		int column;
+		size_t longest;
+	} columns[] = {
+		{BACKEND_ID, BACKEND_ID_MAX},
+		{BACKEND_APP, APP_NAME_MAX},
+		{BACKEND_REGION, REGION_NAME_MAX},
+	};
+	char longest[BACKEND_ID_MAX + 2];
+	struct backend_row row;
+
+	(void)unused;
+	memset(longest, 'x', sizeof(longest));
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+		int column = columns[i].column;
+
+		longest[columns[i].longest] = '\0';
+		assert_good(column, text(longest), &row);
+		longest[columns[i].longest] = 'x';
+		longest[columns[i].longest + 1] = '\0';
+		assert_bad(column, text(longest));
+		longest[columns[i].longest + 1] = 'x';
+		assert_bad(column, text(""));
+		assert_bad(column, text("a\nb"));
+		assert_bad(column, text("a\x7f"));
+		assert_bad(column, text_n("a\0b", 3));
+		assert_bad(column, text_n("\0", 1));
+		assert_bad(column, integer(7));
+		assert_bad(column, real(7));
+	}
+	assert_good(BACKEND_ID, text("S\xc3\xa3o Paulo 1"), &row);
+	assert_good(BACKEND_REGION, text("Eu-west_1"), &row);
+	assert_bad(BACKEND_REGION, text("eu west"));
+	assert_bad(BACKEND_REGION, text("\xc3\xa3"));
+}
+
+static void numbers(void **unused)
+{
+	static const struct {
+		int column;
+		int64_t least;
+		int64_t most;
+	} columns[] = {
+		{BACKEND_PORT, 1, 65535},           {BACKEND_HEALTHY, 0, 1},
+		{BACKEND_WEIGHT, 0, WEIGHT_MAX},    {BACKEND_SOFT_LIMIT, 1, LIMIT_MAX},
+		{BACKEND_HARD_LIMIT, 1, LIMIT_MAX}, {BACKEND_DELETED, 0, 1},
+	};
+	struct backend_row row;
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+		int column = columns[i].column;
+
+		assert_good(column, integer(columns[i].least), &row);
+		if (column != BACKEND_DELETED)
+			assert_good(column, integer(columns[i].most), &row);
+		assert_bad(column, integer(columns[i].least - 1));
+		assert_bad(column, integer(columns[i].most + 1));
+		assert_bad(column, integer(INT64_MIN));
+		assert_bad(column, integer(INT64_MAX));
+		/* Would be in range after a truncation to 32 or 16 bits. */
+		assert_bad(column, integer((INT64_C(1) << 32) + columns[i].least));
+		assert_bad(column, real(0.5));
+		assert_bad(column, real(1e300));
+		assert_bad(column, real(-1e300));
+		assert_bad(column, real(0.0 / 0.0));
+		assert_bad(column, real(1.0 / 0.0));
+		assert_bad(column, text(""));
+		assert_bad(column, text("many"));
+	}
+}
+
+static void numbers_in_other_clothes(void **unused)
+{
+	static const char *const bad[] = {
+		" 8080",
+		"8080 ",
+		"+8080",
+		"08080",
+		"8080.0",
+		"0x50",
+		"8e3",
+		"-",
+		"-0",
+		"--1",
+		"99999999999999999999",
+		"18446744073709551617",
+		"80 80",
+		"\xd9\xa8",
+	};
+	struct backend_row row;
+
+	(void)unused;
+	assert_good(BACKEND_PORT, text("8080"), &row);
+	assert_int_equal(row.addr.port, 8080);
+	assert_good(BACKEND_PORT, real(8080.0), &row);
+	assert_int_equal(row.addr.port, 8080);
+	assert_good(BACKEND_WEIGHT, text("0"), &row);
+	assert_int_equal(row.weight, 0);
+	assert_bad(BACKEND_WEIGHT, text("-1"));
+	assert_bad(BACKEND_PORT, text_n("80\0", 3));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_bad(BACKEND_PORT, text(bad[i]));
+}
+
+static void addresses(void **unused)
+{
+	static const char *const bad[] = {
+		"0.0.0.0",    "::",        "224.0.0.1",  "ff02::1",        "239.255.255.255",
+		"10.0.0",     "10.0.0.1 ", "10.0.0.256", "[2001:db8::1]",  "10.0.0.1:80",
+		"fe80::1%lo", "db.local",  "",           "::ffff:0.0.0.0", "::ffff:224.0.0.1",
+	};
+	struct backend_row row;
+	char ip[IP_TEXT_MAX];
+
+	(void)unused;
+	assert_good(BACKEND_WG_IP, text("2001:db8::1"), &row);
+	assert_string_equal(ip_format(&row.addr.ip, ip), "2001:db8::1");
+	assert_good(BACKEND_WG_IP, text("::ffff:10.0.0.1"), &row);
+	assert_string_equal(ip_format(&row.addr.ip, ip), "10.0.0.1");
+	assert_good(BACKEND_WG_IP, text("127.0.0.1"), &row);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_bad(BACKEND_WG_IP, text(bad[i]));
+	assert_bad(BACKEND_WG_IP, integer(1));
+}
+
+static void countries_and_states(void **unused)
+{
+	static const char *const bad_countries[] = {"B", "BRA", "QQ", "B1", "  ", "\xc3\xa3"};
+	static const char *const bad_states[] = {"", "READY", "drained", "dra", "ready ", "1"};
+	struct backend_row row;
+
+	(void)unused;
+	assert_good(BACKEND_COUNTRY, text("BR"), &row);
+	assert_string_equal(row.country, "BR");
+	assert_good(BACKEND_COUNTRY, text("br"), &row);
+	assert_string_equal(row.country, "BR");
+	assert_good(BACKEND_COUNTRY, text(""), &row);
+	assert_string_equal(row.country, "");
+	for (size_t i = 0; i < sizeof(bad_countries) / sizeof(bad_countries[0]); i++)
+		assert_bad(BACKEND_COUNTRY, text(bad_countries[i]));
+	assert_bad(BACKEND_COUNTRY, text_n("B\0", 2));
+	assert_bad(BACKEND_COUNTRY, integer(55));
+
+	assert_good(BACKEND_STATE, text("ready"), &row);
+	assert_int_equal(row.state, STATE_READY);
+	assert_good(BACKEND_STATE, text("drain"), &row);
+	assert_int_equal(row.state, STATE_DRAIN);
+	assert_good(BACKEND_STATE, text("maint"), &row);
+	assert_int_equal(row.state, STATE_MAINT);
+	for (size_t i = 0; i < sizeof(bad_states) / sizeof(bad_states[0]); i++)
+		assert_bad(BACKEND_STATE, text(bad_states[i]));
+	assert_bad(BACKEND_STATE, text_n("ready\0x", 7));
+}
+
+static void deleted_rows(void **unused)
+{
+	struct column_value v[BACKEND_COLUMNS];
+	struct backend_row row;
+	struct row_error error;
+
+	(void)unused;
+	assert_good(BACKEND_DELETED, integer(1), &row);
+	assert_true(row.deleted);
+	good_backend(v);
+	v[BACKEND_DELETED] = integer(1);
+	v[BACKEND_PORT] = null();
+	assert_int_equal(columns_backend(v, &row, &error), ROW_DROPPED);
+	v[BACKEND_ID] = null();
+	assert_int_equal(columns_backend(v, &row, &error), ROW_DROPPED);
+	/* Not deleted, and not known to be: both are bad. */
+	v[BACKEND_DELETED] = integer(0);
+	assert_int_equal(columns_backend(v, &row, &error), ROW_BAD);
+	v[BACKEND_DELETED] = integer(2);
+	assert_int_equal(columns_backend(v, &row, &error), ROW_BAD);
+}
+
+static void errors_are_readable(void **unused)
+{
+	struct backend_row row;
+	struct row_error error;
+	char longest[1000];
+
+	(void)unused;
+	assert_int_equal(with(BACKEND_PORT, integer(70000), &row, &error), ROW_BAD);
+	assert_string_equal(error.column, "port");
+	assert_string_equal(error.value, "70000");
+	assert_string_equal(error.why, "must be a whole number, 1..65535");
+	assert_int_equal(with(BACKEND_PORT, null(), &row, &error), ROW_BAD);
+	assert_string_equal(error.value, "NULL");
+	assert_int_equal(with(BACKEND_PORT, blob("\x00\xff", 2), &row, &error), ROW_BAD);
+	assert_string_equal(error.value, "x'00ff'");
+	assert_int_equal(with(BACKEND_PORT, text_n("8\0\0", 3), &row, &error), ROW_BAD);
+	assert_string_equal(error.value, "8??");
+	memset(longest, 'z', sizeof(longest));
+	assert_int_equal(with(BACKEND_PORT, blob(longest, sizeof(longest)), &row, &error), ROW_BAD);
+	assert_true(strlen(error.value) < sizeof(error.value));
+	longest[sizeof(longest) - 1] = '\0';
+	assert_int_equal(with(BACKEND_PORT, text(longest), &row, &error), ROW_BAD);
+	assert_int_equal(strlen(error.value), sizeof(error.value) - 1);
+}
+
+static enum row_verdict service(struct column_value listen, struct column_value app,
+				struct column_value accept_proxy, struct column_value send_proxy,
+				struct service_row *ret_row, const char **ret_column)
+{
+	struct column_value v[SERVICE_COLUMNS] = {
+		[SERVICE_LISTEN] = listen,
+		[SERVICE_APP] = app,
+		[SERVICE_ACCEPT_PROXY] = accept_proxy,
+		[SERVICE_SEND_PROXY] = send_proxy,
+	};
+	struct row_error error = {.column = ""};
+	enum row_verdict verdict = columns_service(v, ret_row, &error);
+
+	*ret_column = error.column;
+	return verdict;
+}
+
+static void services(void **unused)
+{
+	static const char *const bad[] = {"",          "8080",          "1.2.3.4",
+					  "1.2.3.4:0", "1.2.3.4:70000", "host:80",
+					  "::1:80",    "1.2.3.4:80\n",  "224.0.0.1:80"};
+	struct column_value good = text("127.0.0.1:8080");
+	struct service_row row;
+	const char *column;
+
+	(void)unused;
+	assert_int_equal(service(good, null(), null(), null(), &row, &column), ROW_GOOD);
+	assert_null(row.app);
+	assert_true(row.accept_proxy);
+	assert_int_equal(row.send_proxy, 0);
+	assert_int_equal(row.listen.port, 8080);
+	assert_int_equal(service(text("[::1]:1"), text("a"), integer(0), integer(2), &row, &column),
+			 ROW_GOOD);
+	assert_string_equal(row.app, "a");
+	assert_false(row.accept_proxy);
+	assert_int_equal(row.send_proxy, 2);
+	assert_int_equal(service(good, text(""), integer(1), integer(1), &row, &column), ROW_GOOD);
+	assert_null(row.app);
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(service(text(bad[i]), null(), null(), null(), &row, &column),
+				 ROW_BAD);
+		assert_string_equal(column, "listen");
+	}
+	assert_int_equal(service(null(), null(), null(), null(), &row, &column), ROW_BAD);
+	assert_int_equal(service(good, integer(1), null(), null(), &row, &column), ROW_BAD);
+	assert_string_equal(column, "app");
+	assert_int_equal(service(good, null(), integer(2), null(), &row, &column), ROW_BAD);
+	assert_string_equal(column, "accept_proxy");
+	assert_int_equal(service(good, null(), null(), integer(3), &row, &column), ROW_BAD);
+	assert_string_equal(column, "send_proxy");
+}
+
+static enum row_verdict override(struct column_value cidr, struct column_value country,
+				 struct column_value region, struct geo_override_row *ret_row,
+				 const char **ret_column)
+{
+	struct column_value v[GEO_OVERRIDE_COLUMNS] = {
+		[GEO_OVERRIDE_CIDR] = cidr,
+		[GEO_OVERRIDE_COUNTRY] = country,
+		[GEO_OVERRIDE_REGION] = region,
+	};
+	struct row_error error = {.column = ""};
+	enum row_verdict verdict = columns_geo_override(v, ret_row, &error);
+
+	*ret_column = error.column;
+	return verdict;
+}
+
+static void geo_overrides(void **unused)
+{
+	struct column_value good = text("192.0.2.0/24");
+	struct geo_override_row row;
+	const char *column;
+
+	(void)unused;
+	assert_int_equal(override(good, text("br"), null(), &row, &column), ROW_GOOD);
+	assert_string_equal(row.country, "BR");
+	assert_null(row.region);
+	assert_int_equal(row.prefix.bits, 120);
+	assert_int_equal(override(good, null(), text("eu"), &row, &column), ROW_GOOD);
+	assert_string_equal(row.country, "");
+	assert_string_equal(row.region, "eu");
+	assert_int_equal(override(good, null(), null(), &row, &column), ROW_GOOD);
+	assert_string_equal(row.country, "");
+	assert_null(row.region);
+
+	assert_int_equal(override(text("192.0.2.1/24"), null(), null(), &row, &column), ROW_BAD);
+	assert_string_equal(column, "cidr");
+	assert_int_equal(override(text("192.0.2.0/33"), null(), null(), &row, &column), ROW_BAD);
+	assert_int_equal(override(null(), text("BR"), null(), &row, &column), ROW_BAD);
+	assert_int_equal(override(good, text("QQ"), null(), &row, &column), ROW_BAD);
+	assert_string_equal(column, "country");
+	assert_int_equal(override(good, null(), text("no spaces"), &row, &column), ROW_BAD);
+	assert_string_equal(column, "region");
+}
+
+static void country_regions(void **unused)
+{
+	struct column_value v[COUNTRY_REGION_COLUMNS] = {text("mx"), text("sa")};
+	struct country_region_row row;
+	struct row_error error;
+
+	(void)unused;
+	assert_int_equal(columns_country_region(v, &row, &error), ROW_GOOD);
+	assert_string_equal(row.country, "MX");
+	assert_string_equal(row.region, "sa");
+	v[COUNTRY_REGION_REGION] = null();
+	assert_int_equal(columns_country_region(v, &row, &error), ROW_BAD);
+	assert_string_equal(error.column, "region");
+	v[COUNTRY_REGION_COUNTRY] = text("");
+	assert_int_equal(columns_country_region(v, &row, &error), ROW_BAD);
+	assert_string_equal(error.column, "country");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_seed_row_is_good),
+		cmocka_unit_test(a_half_replicated_row_is_bad),
+		cmocka_unit_test(blobs_are_never_good),
+		cmocka_unit_test(texts),
+		cmocka_unit_test(numbers),
+		cmocka_unit_test(numbers_in_other_clothes),
+		cmocka_unit_test(addresses),
+		cmocka_unit_test(countries_and_states),
+		cmocka_unit_test(deleted_rows),
+		cmocka_unit_test(errors_are_readable),
+		cmocka_unit_test(services),
+		cmocka_unit_test(geo_overrides),
+		cmocka_unit_test(country_regions),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

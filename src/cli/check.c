@@ -1,0 +1,332 @@
+/* `edgeproxy check`: what would go wrong, said before it does.
+ *
+ * Everything is read by the code that the proxy reads it with, so a database that passes here loads
+ * there. It goes on after a problem, because an operator wants all of them in one run: when the
+ * environment has wrong values, the rest is looked at as if those had not been set.
+ *
+ * It opens no socket: a proxy may be serving with this very environment. So it cannot say whether
+ * an address can be bound or a backend reached. */
+#include "cli/check.h"
+
+#include "cli/inputs.h"
+#include "geo/special.h"
+#include "route/region.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEXT_MAX 1024
+#define DATE_MAX 16
+
+struct check {
+	struct inputs in;
+	unsigned problems;
+	unsigned warnings;
+	bool routes_read;
+};
+
+__attribute__((format(printf, 4, 5))) static void
+finding(struct check *c, bool problem, const char *advice, const char *format, ...)
+{
+	char text[TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	printf("%s  %s\n         > %s\n", problem ? "problem" : "warning", text, advice);
+	if (problem)
+		c->problems++;
+	else
+		c->warnings++;
+}
+
+/* ---- environment ---- */
+
+static void environment_finding(void *arg, bool fatal, const char *text)
+{
+	finding(arg, fatal,
+		fatal ? "correct the value, or unset the variable to get the default"
+		      : "correct the name, or remove the variable: it has no effect",
+		"%s", text);
+}
+
+static void ignore(void *arg, bool fatal, const char *text)
+{
+	(void)arg;
+	(void)fatal;
+	(void)text;
+}
+
+/* The configuration without the variables that are wrong. */
+static int read_what_is_right(struct config *ret_config)
+{
+	const struct config_report quiet = {.problem = ignore};
+	size_t count = 0;
+	size_t kept = 0;
+	char **right;
+	int r;
+
+	while (environ[count] != NULL)
+		count++;
+	right = calloc(count + 1, sizeof *right);
+	if (right == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		char *const alone[] = {environ[i], NULL};
+		struct config c;
+
+		if (config_read(alone, &quiet, &c) != 0)
+			continue;
+		config_done(&c);
+		right[kept++] = environ[i];
+	}
+	r = config_read(right, &quiet, ret_config);
+	free(right);
+	return r;
+}
+
+static int check_environment(struct check *c)
+{
+	const struct config_report report = {.problem = environment_finding, .arg = c};
+	region_id region;
+	int r = config_read(environ, &report, &c->in.config);
+
+	if (r == -EINVAL)
+		r = read_what_is_right(&c->in.config);
+	if (r == 0 && region_intern(c->in.config.region, &region) != 0)
+		finding(c, true, "use letters, digits, \"-\" and \"_\", as in the region column",
+			"EDGEPROXY_REGION=%s: not the name of a region", c->in.config.region);
+	return r;
+}
+
+/* ---- files ---- */
+
+static void check_geo(struct check *c)
+{
+	char error[GEO_ERROR_MAX];
+
+	if (inputs_open_geo(&c->in, error) != 0)
+		finding(c, true,
+			"put a valid MMDB file there, or unset EDGEPROXY_GEOIP_PATH to use the one "
+			"inside "
+			"the binary",
+			"country database%s%s: %s", *c->in.config.geoip_path != '\0' ? " " : "",
+			c->in.config.geoip_path, error);
+}
+
+static void check_state_dir(struct check *c)
+{
+	const char *dir = c->in.config.state_dir;
+	struct stat st;
+	int err = 0;
+
+	if (*dir == '\0')
+		return;
+	if (stat(dir, &st) != 0 || access(dir, R_OK | W_OK | X_OK) != 0)
+		err = errno;
+	else if (!S_ISDIR(st.st_mode))
+		err = ENOTDIR;
+	if (err != 0)
+		finding(c, true, "make it a folder that the user of the proxy can write to",
+			"EDGEPROXY_STATE_DIR=%s: %s", dir, strerror(err));
+}
+
+static const char *routes_advice(int r)
+{
+	switch (r) {
+	case -ENOENT:
+		return "set EDGEPROXY_DB_PATH to your database, or make one: edgeproxy db init "
+		       "FILE";
+	case -EACCES:
+	case -EPERM:
+		return "let the user of the proxy read the file and its folder";
+	case -EBUSY:
+		return "try again when the writer is done; readers must get their turn";
+	default:
+		return "ask SQLite what it thinks (sqlite3 FILE 'PRAGMA integrity_check'), and see "
+		       "docs/routing.md for the tables and columns";
+	}
+}
+
+static void check_routes(struct check *c)
+{
+	char error[STORE_ERROR_MAX];
+	char line[QUARANTINED_TEXT_MAX];
+	int r = inputs_read_routes(&c->in, error);
+
+	if (r != 0) {
+		finding(c, true, routes_advice(r), "routing database: %s", error);
+		return;
+	}
+	c->routes_read = true;
+	for (size_t i = 0; i < c->in.quarantined_count; i++)
+		finding(c, true, "correct the row or remove it: until then it is not used", "%s",
+			quarantined_format(&c->in.quarantined[i], line));
+}
+
+/* ---- what the rows mean ---- */
+
+/* Rows of another app than the configured one are not served here; those that name none are. */
+static bool app_served(const struct check *c, const char *app)
+{
+	return *c->in.config.app == '\0' || app == NULL || strcmp(app, c->in.config.app) == 0;
+}
+
+/* Backends that take new clients of an app; NULL: of any that is served. */
+static size_t usable_backends(const struct check *c, const char *app)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->in.rows.backend_count; i++) {
+		const struct backend_row *b = &c->in.rows.backends[i];
+
+		n += backend_row_usable(b) && app_served(c, b->app) &&
+		     (app == NULL || strcmp(b->app, app) == 0);
+	}
+	return n;
+}
+
+static bool is_self(const struct endpoint *listen, const struct endpoint *backend)
+{
+	const struct special_range *special = special_find(&backend->ip);
+
+	if (listen->port != backend->port || listen->port == 0)
+		return false;
+	return ip_equal(&listen->ip, &backend->ip) ||
+	       (ip_is_unspecified(&listen->ip) && special != NULL &&
+		strncmp(special->name, "Loopback", strlen("Loopback")) == 0);
+}
+
+static void check_listener(struct check *c, const struct endpoint *listen, const char *app)
+{
+	char addr[ENDPOINT_TEXT_MAX];
+
+	endpoint_format(listen, addr);
+	if (app != NULL && usable_backends(c, app) == 0)
+		finding(c, true,
+			"add a backend of that app, or one with healthy = 1, weight > 0, state "
+			"ready",
+			"listener %s: no backend takes clients of app %s", addr, app);
+	for (size_t i = 0; i < c->in.rows.backend_count; i++) {
+		if (is_self(listen, &c->in.rows.backends[i].addr))
+			finding(c, false, "give the backend its own address and port",
+				"backend %s is at the address of listener %s: the proxy would "
+				"connect "
+				"to itself",
+				c->in.rows.backends[i].id, addr);
+	}
+}
+
+static void check_listeners(struct check *c)
+{
+	const struct route_rows *rows = &c->in.rows;
+	const char *app = *c->in.config.app != '\0' ? c->in.config.app : NULL;
+	bool main_has_row = false;
+	size_t listeners = 0;
+
+	for (size_t i = 0; i < rows->service_count; i++) {
+		if (!app_served(c, rows->services[i].app))
+			continue;
+		main_has_row |= endpoint_equal(&rows->services[i].listen,
+					       &c->in.config.listen_addr);
+		check_listener(c, &rows->services[i].listen, rows->services[i].app);
+		listeners++;
+	}
+	if (config_listens(&c->in.config) && !main_has_row) {
+		check_listener(c, &c->in.config.listen_addr, app);
+		listeners++;
+	}
+	if (listeners == 0)
+		finding(c, true, "set EDGEPROXY_LISTEN_ADDR, or add a row to services",
+			"there is nothing to listen on");
+}
+
+static void check_backends(struct check *c)
+{
+	const struct route_rows *rows = &c->in.rows;
+	bool own_region = false;
+
+	for (size_t i = 0; i < rows->backend_count; i++) {
+		const struct backend_row *b = &rows->backends[i];
+
+		if (!backend_row_usable(b) || !app_served(c, b->app))
+			continue;
+		own_region |= strcmp(b->region, c->in.config.region) == 0;
+		if (b->soft_limit > b->hard_limit)
+			finding(c, false, "a soft limit is meant to be reached before the hard one",
+				"backends %s: soft_limit %u is above hard_limit %u", b->id,
+				b->soft_limit, b->hard_limit);
+	}
+	if (usable_backends(c, NULL) == 0)
+		finding(c, true,
+			"a usable one has healthy = 1, deleted = 0, weight > 0 and state ready (or "
+			"none)",
+			"no backend takes clients%s%s", *c->in.config.app != '\0' ? " of app " : "",
+			c->in.config.app);
+	else if (!own_region)
+		finding(c, false, "compare EDGEPROXY_REGION with the region column",
+			"no usable backend is in this POP's region, %s: its clients go further "
+			"away",
+			c->in.config.region);
+}
+
+/* ---- the summary ---- */
+
+static void summarize(const struct check *c)
+{
+	const struct inputs *in = &c->in;
+	char addr[ENDPOINT_TEXT_MAX] = "nowhere but on the addresses of services";
+	char date[DATE_MAX] = "?";
+	time_t built;
+	struct tm tm;
+
+	if (config_listens(&in->config))
+		endpoint_format(&in->config.listen_addr, addr);
+	printf("%slistens    %s; rows in services: %zu\n",
+	       c->problems + c->warnings > 0 ? "\n" : "", addr, in->rows.service_count);
+	printf("POP        region %s, app %s\n", in->config.region,
+	       *in->config.app != '\0' ? in->config.app : "any");
+	if (in->geo != NULL) {
+		built = (time_t)geo_db_build_epoch(in->geo);
+		if (gmtime_r(&built, &tm) != NULL)
+			strftime(date, sizeof date, "%Y-%m-%d", &tm);
+		printf("countries  %s, built %s, %s\n", geo_db_type(in->geo), date,
+		       *in->config.geoip_path != '\0' ? in->config.geoip_path
+						      : "the one inside the binary");
+	}
+	if (c->routes_read)
+		printf("routes     %s: %zu backends, %zu take clients here, %zu rows quarantined\n",
+		       in->config.db_path, in->rows.backend_count, usable_backends(c, NULL),
+		       in->quarantined_count);
+	printf("%s: %u problem%s, %u warning%s\n", c->problems == 0 ? "ok" : "not ok", c->problems,
+	       c->problems == 1 ? "" : "s", c->warnings, c->warnings == 1 ? "" : "s");
+}
+
+int check_main(void)
+{
+	struct check c = {0};
+
+	special_init();
+	inputs_init(&c.in);
+	if (check_environment(&c) == 0) {
+		check_geo(&c);
+		check_state_dir(&c);
+		check_routes(&c);
+		if (c.routes_read) {
+			check_backends(&c);
+			check_listeners(&c);
+		}
+		summarize(&c);
+	} else {
+		finding(&c, true, "free some memory", "the configuration could not be read");
+	}
+	inputs_done(&c.in);
+	return c.problems == 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,389 @@
+/* The composition root of the running proxy, and its control thread (the main thread): it puts the
+ * parts together, then ticks the reload and the geo watch, collects bindings, answers the health
+ * check, and obeys signals, until it is told to stop.
+ *
+ * No client's byte ever passes through here, and nothing here can make one wait. */
+#include "cli/run.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "config/config.h"
+#include "control/geo_watch.h"
+#include "control/reload.h"
+#include "control/status.h"
+#include "geo/special.h"
+#include "proxy/crew.h"
+#include "route/affinity.h"
+#include "route/live.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* Descriptors that are not for sessions: files, listeners, epoll, and a reserve. */
+#define RESERVED_FDS 64
+/* Pipes for splicing may use one descriptor in so many. */
+#define PIPE_FD_SHARE 8
+/* How often a stopping proxy looks whether its sessions have ended. */
+#define STOP_TICK_MS 5
+/* How long workers may take to stop accepting before they are no longer waited for. */
+#define STOP_ACCEPT_MS 2000
+
+struct runner {
+	struct config config;
+	struct live *live;
+	struct affinity *affinity;
+	struct geo_watch *geo;
+	struct reload *reload;
+	struct crew *crew; /* NULL until the first table is there */
+	int signal_fd;
+	int status_fd;
+	uint64_t collect_ms; /* when bindings are collected next */
+};
+
+static void on_problem(void *arg, bool fatal, const char *text)
+{
+	struct log_line l;
+
+	(void)arg;
+	log_begin(&l, fatal ? LOG_ERROR : LOG_WARN, fatal ? "config_invalid" : "config_warning");
+	log_str(&l, "problem", text);
+	log_end(&l);
+}
+
+static void log_failure(const char *event, const char *error)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_ERROR, event);
+	log_str(&l, "error", error);
+	log_end(&l);
+}
+
+static void log_errno_failure(const char *event, int err)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_ERROR, event);
+	log_errno(&l, err);
+	log_end(&l);
+}
+
+/* The soft limit of open files is raised to the hard one; returns it. */
+static uint64_t raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 1024;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	(void)getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur;
+}
+
+/* Fits pipes and, unless it was set, max-conn to the descriptors that there are: two a session. */
+static uint32_t fit_to_files(struct config *c)
+{
+	uint64_t files = raise_file_limit();
+	uint64_t pipe_fds = files / PIPE_FD_SHARE;
+
+	if (c->pipe_max * 2 > pipe_fds)
+		c->pipe_max = pipe_fds / 2;
+
+	uint64_t taken = RESERVED_FDS + c->pipe_max * 2;
+	uint64_t sessions = files > taken + 2 ? (files - taken) / 2 : 1;
+
+	if (c->max_conn == 0)
+		return (uint32_t)(sessions < 10000000 ? sessions : 10000000);
+	if (c->max_conn > sessions) {
+		struct log_line l;
+
+		log_begin(&l, LOG_WARN, "file_limit_low");
+		log_uint(&l, "max_conn", c->max_conn);
+		log_uint(&l, "open_files", files);
+		log_str(&l, "advice", "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to two for "
+		                      "each connection and some more");
+		log_end(&l);
+	}
+	return (uint32_t)c->max_conn;
+}
+
+static unsigned worker_count(const struct config *c)
+{
+	cpu_set_t cpus;
+
+	if (c->workers != 0)
+		return (unsigned)c->workers;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+		return 1;
+	return (unsigned)CPU_COUNT(&cpus);
+}
+
+static uint64_t random_seed(void)
+{
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		seed = clock_now_ns();
+	return seed;
+}
+
+static void publish_table(void *arg, struct table *t)
+{
+	struct runner *r = arg;
+
+	/* Before the crew exists it is given the table when it is made. */
+	if (r->crew != NULL && crew_post_table(r->crew, t) != 0)
+		log_errno_failure("table_not_posted", ENOMEM);
+}
+
+static void publish_geo(void *arg, struct geo_db *db)
+{
+	struct runner *r = arg;
+
+	if (r->crew != NULL && crew_post_geo(r->crew, db) != 0)
+		log_errno_failure("geo_not_posted", ENOMEM);
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	/* Blocked before any thread starts, so that all inherit it. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	/* splice() to a closed socket has no MSG_NOSIGNAL. */
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* The next signal, or 0. */
+static int next_signal(struct runner *r)
+{
+	struct signalfd_siginfo info;
+
+	return read(r->signal_fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+static int make_state(struct runner *r)
+{
+	const struct config *c = &r->config;
+
+	r->live = live_new();
+	r->affinity = affinity_new(&(struct affinity_options){
+		.max_entries = c->binding_max,
+		.ttl_ms = c->binding_ttl_secs * 1000,
+		.v4_bits = (unsigned)c->binding_prefix_v4,
+		.v6_bits = (unsigned)c->binding_prefix_v6,
+		.seed = random_seed(),
+	});
+	return r->live != NULL && r->affinity != NULL ? 0 : -ENOMEM;
+}
+
+static int start_control(struct runner *r)
+{
+	char error[STORE_ERROR_MAX > GEO_ERROR_MAX ? STORE_ERROR_MAX : GEO_ERROR_MAX];
+	const struct geo_watch_options geo = {
+		.path = r->config.geoip_path, .publish = publish_geo, .arg = r};
+	const struct reload_options reload = {
+		.config = &r->config, .live = r->live, .publish = publish_table, .arg = r};
+	int err = geo_watch_start(&geo, &r->geo, error);
+
+	if (err == 0) {
+		err = reload_new(&reload, &r->reload);
+		if (err != 0)
+			strcpy(error, "out of memory");
+	}
+	if (err == 0)
+		err = reload_start(r->reload, clock_now_ms(), error);
+	if (err != 0)
+		log_failure("start_failed", error);
+	return err;
+}
+
+static int start_crew(struct runner *r, uint32_t max_conn)
+{
+	const struct config *c = &r->config;
+	const struct crew_options options = {
+		.config = c,
+		.live = r->live,
+		.affinity = r->affinity,
+		.workers = worker_count(c),
+		.max_conn = max_conn,
+		.seed = c->random_seed != 0 ? c->random_seed : random_seed(),
+	};
+	int err = crew_new(&options, reload_table(r->reload), geo_watch_db(r->geo), &r->crew);
+
+	if (err != 0)
+		log_errno_failure("workers_not_started", err);
+	return err;
+}
+
+static int start(struct runner *r, uint64_t started_ns)
+{
+	uint32_t max_conn = fit_to_files(&r->config);
+	char address[ENDPOINT_TEXT_MAX];
+	struct log_line l;
+	int err;
+
+	special_init();
+	err = make_state(r);
+	if (err != 0) {
+		log_errno_failure("start_failed", err);
+		return err;
+	}
+	err = start_control(r);
+	if (err == 0)
+		err = start_crew(r, max_conn);
+	if (err != 0)
+		return err;
+	err = status_open(endpoint_format(&r->config.listen_addr, address), &r->status_fd);
+	if (err != 0)
+		log_errno_failure("status_not_open", err); /* only the health check needs it */
+
+	log_begin(&l, LOG_INFO, "ready");
+	log_str(&l, "version", EDGEPROXY_VERSION);
+	log_str(&l, "pop_region", r->config.region);
+	log_uint(&l, "workers", worker_count(&r->config));
+	log_uint(&l, "max_conn", max_conn);
+	log_ms(&l, "startup_ms", clock_now_ns() - started_ns);
+	log_end(&l);
+	return 0;
+}
+
+static void answer_status(struct runner *r, const char *word)
+{
+	const struct table *t = reload_table(r->reload);
+	char text[STATUS_TEXT_MAX];
+
+	snprintf(text, sizeof(text), "%s version=%llu backends=%u usable=%u sessions=%u\n", word,
+	         (unsigned long long)t->version, t->backend_count, t->usable_count,
+	         live_total(r->live));
+	status_answer(r->status_fd, text);
+}
+
+/* Waits for something to do, at most wait_ms. */
+static void wait_for_news(struct runner *r, int wait_ms, const char *status)
+{
+	struct pollfd fds[] = {
+		{.fd = r->signal_fd, .events = POLLIN},
+		{.fd = r->status_fd, .events = POLLIN}, /* -1 is passed over */
+	};
+
+	if (poll(fds, 2, wait_ms) > 0 && fds[1].revents != 0)
+		answer_status(r, status);
+}
+
+/* Runs until a signal asks for the end; returns it. */
+static int serve(struct runner *r)
+{
+	r->collect_ms = clock_now_ms() + r->config.binding_gc_interval_secs * 1000;
+	for (;;) {
+		int signal;
+		uint64_t now_ms;
+
+		wait_for_news(r, RELOAD_TICK_MS, "ready");
+		now_ms = clock_now_ms();
+		while ((signal = next_signal(r)) != 0) {
+			if (signal != SIGHUP)
+				return signal;
+			reload_now(r->reload, now_ms);
+			geo_watch_now(r->geo, now_ms);
+		}
+		reload_tick(r->reload, now_ms);
+		geo_watch_tick(r->geo, now_ms);
+		if (now_ms >= r->collect_ms) {
+			affinity_collect(r->affinity, now_ms);
+			r->collect_ms = now_ms + r->config.binding_gc_interval_secs * 1000;
+		}
+	}
+}
+
+/* New clients must be refused from now on, not queued for nobody. */
+static void close_listeners(struct runner *r)
+{
+	uint64_t give_up_ms = clock_now_ms() + STOP_ACCEPT_MS;
+	const struct table *t = reload_table(r->reload);
+
+	if (crew_stop(r->crew) == 0)
+		while (!crew_stopped(r->crew) && clock_now_ms() < give_up_ms)
+			wait_for_news(r, 1, "stopping");
+	for (uint32_t i = 0; i < t->service_count; i++)
+		listen_socket_stop(t->services[i]->socket);
+}
+
+static void stop(struct runner *r, int signal)
+{
+	uint64_t deadline_ms = clock_now_ms() + r->config.shutdown_timeout_secs * 1000;
+	struct log_line l;
+	uint32_t left;
+
+	log_begin(&l, LOG_INFO, "stopping");
+	log_str(&l, "signal", sigabbrev_np(signal));
+	log_uint(&l, "sessions", live_total(r->live));
+	log_uint(&l, "timeout_secs", r->config.shutdown_timeout_secs);
+	log_end(&l);
+
+	close_listeners(r);
+	while ((left = live_total(r->live)) != 0 && clock_now_ms() < deadline_ms) {
+		int again = next_signal(r);
+
+		if (again != 0 && again != SIGHUP)
+			break; /* asked twice: at once */
+		wait_for_news(r, STOP_TICK_MS, "stopping");
+	}
+	crew_free(r->crew);
+	r->crew = NULL;
+
+	log_begin(&l, LOG_INFO, "stopped");
+	log_uint(&l, "sessions_closed", left);
+	log_end(&l);
+}
+
+static void release(struct runner *r)
+{
+	crew_free(r->crew);
+	reload_free(r->reload);
+	geo_watch_free(r->geo);
+	affinity_free(r->affinity);
+	live_free(r->live);
+	if (r->status_fd >= 0)
+		close(r->status_fd);
+	close(r->signal_fd);
+	config_done(&r->config);
+}
+
+int run_main(void)
+{
+	const struct config_report report = {.problem = on_problem};
+	struct runner r = {.status_fd = -1};
+	uint64_t started_ns = clock_now_ns();
+	int err;
+
+	if (config_read(environ, &report, &r.config) != 0)
+		return 1;
+	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
+	          (enum log_format)r.config.log_format);
+	r.signal_fd = open_signals();
+	err = log_start();
+	if (err == 0)
+		err = start(&r, started_ns);
+	if (err == 0)
+		stop(&r, serve(&r));
+	release(&r);
+	log_stop();
+	return err == 0 ? 0 : 1;
+}

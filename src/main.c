@@ -1,0 +1,92 @@
+/* edgeproxy: the one binary. Every subcommand is a row here and a file in cli/. */
+#include "cli/check.h"
+#include "cli/db.h"
+#include "cli/explain.h"
+#include "cli/healthcheck.h"
+#include "cli/run.h"
+#include "config/config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int run_command(int argc, char **argv)
+{
+	(void)argv;
+	if (argc > 1) {
+		fputs("edgeproxy run takes no arguments: it is configured by the environment "
+		      "(edgeproxy --help)\n",
+		      stderr);
+		return 2;
+	}
+	return run_main();
+}
+
+static int check_command(int argc, char **argv)
+{
+	(void)argv;
+	if (argc > 1) {
+		fputs("edgeproxy check takes no arguments\n", stderr);
+		return 2;
+	}
+	return check_main();
+}
+
+static int healthcheck_command(int argc, char **argv)
+{
+	(void)argv;
+	if (argc > 1) {
+		fputs("edgeproxy healthcheck takes no arguments\n", stderr);
+		return 2;
+	}
+	return healthcheck_main();
+}
+
+static const struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *usage;
+	const char *help;
+} commands[] = {
+	{"run", run_command, "run", "serve clients; what edgeproxy alone does"},
+	{"check", check_command, "check",
+         "validate the environment and the routing database, print every problem"},
+	{"explain", explain_main, "explain IP [--app A] [--db F] [--region R] [--json]",
+         "where this client would go, and why"},
+	{"db", db_main, "db init FILE", "make a routing database with example rows"},
+	{"healthcheck", healthcheck_command, "healthcheck",
+         "ask the proxy of this environment whether it is ready"},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static int print_help(void)
+{
+	puts("edgeproxy " EDGEPROXY_VERSION " - geo-aware TCP proxy for edge points of presence\n"
+	     "\nUsage:");
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		printf("  edgeproxy %s\n        %s\n", commands[i].usage, commands[i].help);
+	puts("  edgeproxy --help | --version\n\n"
+	     "Signals: SIGTERM, SIGINT stop accepting and drain, a second one ends at once;\n"
+	     "SIGHUP reads the routing database now and accepts a table that was held back.\n\n"
+	     "Everything is configured by environment variables:\n");
+	config_print_options(stdout);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "run";
+
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+		return print_help();
+	if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+		puts("edgeproxy " EDGEPROXY_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return argc > 1 ? commands[i].main(argc - 1, argv + 1)
+			                : commands[i].main(1, argv);
+	fprintf(stderr, "edgeproxy: no command \"%s\"; edgeproxy --help lists them\n", name);
+	return 2;
+}

@@ -1,10 +1,10 @@
 /* The log: lines are built on the caller's stack, copied into a shared buffer under a short lock,
  * and written by a thread of their own.
  *
- * There are two buffers: callers fill one while the writer writes the other, so no caller ever waits
- * for the reader of the sink. The writer sleeps a moment (LOG_BATCH_NS) after it is woken, so a busy
- * proxy pays one write and one wake-up for many lines. When both buffers are full, lines are dropped
- * and counted: a log that nobody reads must not stop traffic. */
+ * There are two buffers: callers fill one while the writer writes the other, so no caller ever
+ * waits for the reader of the sink. The writer sleeps a moment (LOG_BATCH_NS) after it is woken, so
+ * a busy proxy pays one write and one wake-up for many lines. When both buffers are full, lines are
+ * dropped and counted: a log that nobody reads must not stop traffic. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -81,11 +81,12 @@ static void write_batch(uint64_t *reported)
 	write_all(batch, len);
 	if (dropped != *reported) {
 		char line[128];
-		int n = snprintf(line, sizeof(line),
-		                 sink.format == LOG_JSON
-		                         ? "{\"level\":\"warn\",\"event\":\"log_dropped\",\"lines\":%llu}\n"
-		                         : "level=warn event=log_dropped lines=%llu\n",
-		                 (unsigned long long)(dropped - *reported));
+		int n = snprintf(
+			line, sizeof(line),
+			sink.format == LOG_JSON
+				? "{\"level\":\"warn\",\"event\":\"log_dropped\",\"lines\":%llu}\n"
+				: "level=warn event=log_dropped lines=%llu\n",
+			(unsigned long long)(dropped - *reported));
 
 		write_all(line, (size_t)n);
 		*reported = dropped;
@@ -187,7 +188,10 @@ static void append_key(struct log_line *l, const char *key)
 /* The length of the UTF-8 sequence at p, or 0 when the bytes there are none (RFC 3629). */
 static size_t utf8_length(const unsigned char *p, size_t left)
 {
-	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : 4;
+	size_t n = p[0] < 0x80                   ? 1
+		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		   : (p[0] & 0xf0) == 0xe0       ? 3
+						 : 4;
 
 	if (n == 1)
 		return 1;
@@ -279,7 +283,7 @@ void log_int(struct log_line *l, const char *key, int64_t value)
 
 	if (l->wanted)
 		append_number(l, key, digits,
-		              snprintf(digits, sizeof(digits), "%lld", (long long)value));
+			      snprintf(digits, sizeof(digits), "%lld", (long long)value));
 }
 
 void log_uint(struct log_line *l, const char *key, uint64_t value)
@@ -289,7 +293,8 @@ void log_uint(struct log_line *l, const char *key, uint64_t value)
 
 	if (!l->wanted)
 		return;
-	/* By hand: the session line has many of these, and printf is the larger part of its cost. */
+	/* By hand: the session line has many of these, and printf is the larger part of its cost.
+	 */
 	do {
 		*--p = (char)('0' + value % 10);
 		value /= 10;

@@ -23,11 +23,12 @@ static const char usage[] =
 	"usage: edgeproxy db init FILE\n"
 	"Makes a routing database with the tables that edgeproxy reads and three example rows.\n";
 
-static int write_database(const char *path, char error[STORE_ERROR_MAX])
+/* Writes part; errors speak of path. */
+static int write_database(const char *part, const char *path, char error[STORE_ERROR_MAX])
 {
 	const char *const steps[] = {"BEGIN", schema_sql, example_rows, "COMMIT"};
 	sqlite3 *db = NULL;
-	int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+	int rc = sqlite3_open_v2(part, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
 
 	for (size_t i = 0; rc == SQLITE_OK && i < sizeof(steps) / sizeof(steps[0]); i++)
 		rc = sqlite3_exec(db, steps[i], NULL, NULL, NULL);
@@ -54,7 +55,7 @@ static int init(const char *path)
 		fprintf(stderr, "edgeproxy: %s: exists already; nothing was changed\n", path);
 		return 1;
 	}
-	rc = write_database(part, error);
+	rc = write_database(part, path, error);
 	if (rc != 0) {
 		fprintf(stderr, "edgeproxy: %s\n", error);
 	} else if (link(part, path) != 0) {

@@ -111,8 +111,9 @@ static uint32_t fit_to_files(struct config *c)
 		log_begin(&l, LOG_WARN, "file_limit_low");
 		log_uint(&l, "max_conn", c->max_conn);
 		log_uint(&l, "open_files", files);
-		log_str(&l, "advice", "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to two for "
-		                      "each connection and some more");
+		log_str(&l, "advice",
+			"raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to two for "
+			"each connection and some more");
 		log_end(&l);
 	}
 	return (uint32_t)c->max_conn;
@@ -251,7 +252,7 @@ static int start(struct runner *r, uint64_t started_ns)
 	if (err != 0)
 		return err;
 	err = status_open(endpoint_format(&r->config.listen_addr, address), &r->status_fd);
-	if (err != 0)
+	if (err != 0 && r->config.listen_addr.port != 0)
 		log_errno_failure("status_not_open", err); /* only the health check needs it */
 
 	log_begin(&l, LOG_INFO, "ready");
@@ -270,8 +271,8 @@ static void answer_status(struct runner *r, const char *word)
 	char text[STATUS_TEXT_MAX];
 
 	snprintf(text, sizeof(text), "%s version=%llu backends=%u usable=%u sessions=%u\n", word,
-	         (unsigned long long)t->version, t->backend_count, t->usable_count,
-	         live_total(r->live));
+		 (unsigned long long)t->version, t->backend_count, t->usable_count,
+		 live_total(r->live));
 	status_answer(r->status_fd, text);
 }
 
@@ -376,7 +377,7 @@ int run_main(void)
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
 	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
-	          (enum log_format)r.config.log_format);
+		  (enum log_format)r.config.log_format);
 	r.signal_fd = open_signals();
 	err = log_start();
 	if (err == 0)

@@ -74,19 +74,27 @@ static void log_failure(struct reload *r, uint64_t now_ms)
 	r->changed_since = false;
 }
 
-/* Keeps the table, and says so: at once when the failure is another one, after a moment when the
- * file has changed and it is the same, and now and then while nothing changes. */
+/* Keeps the table, and says so at once when this is another failure than before. */
 static void note_failure(struct reload *r, const char *error, uint64_t now_ms)
 {
 	bool same = r->failing && strcmp(r->failure, error) == 0;
-	uint64_t quiet_ms = r->changed_since ? RELOAD_REPEAT_CHANGED_MS : RELOAD_REPEAT_MS;
 
 	r->held = false;
 	r->failing = true;
-	if (same && now_ms - r->failed_at_ms < quiet_ms)
+	if (same)
 		return;
 	snprintf(r->failure, sizeof(r->failure), "%s", error);
 	log_failure(r, now_ms);
+}
+
+/* Says so again: after a moment when the database has changed and fails as before, and now and then
+ * while nothing changes. */
+static void repeat_failure(struct reload *r, uint64_t now_ms)
+{
+	uint64_t quiet_ms = r->changed_since ? RELOAD_REPEAT_CHANGED_MS : RELOAD_REPEAT_MS;
+
+	if (r->failing && now_ms - r->failed_at_ms >= quiet_ms)
+		log_failure(r, now_ms);
 }
 
 /* A writer's lock is no failure unless it lasts. */
@@ -358,6 +366,7 @@ void reload_tick(struct reload *r, uint64_t now_ms)
 		r->busy = false;
 	if (rc == 0 && (due || accept != ACCEPT_NOBODY || (r->pending && now_ms >= r->read_at_ms)))
 		load(r, due || accept != ACCEPT_NOBODY, accept, now_ms);
+	repeat_failure(r, now_ms);
 	if (due && r->services.failing)
 		retry_listeners(r, now_ms);
 	if (due)

@@ -194,12 +194,16 @@ static int connect_fresh(struct store *s, const struct fingerprint *file,
 
 static int read_version(struct store *s, int64_t *ret_version, char error[STORE_ERROR_MAX])
 {
-	int rc = sqlite3_step(s->version_of);
+	bool found = sqlite3_step(s->version_of) == SQLITE_ROW;
+	int64_t version = found ? sqlite3_column_int64(s->version_of, 0) : 0;
+	int rc = sqlite3_reset(s->version_of);
 
-	if (rc == SQLITE_ROW)
-		*ret_version = sqlite3_column_int64(s->version_of, 0);
-	rc = sqlite3_reset(s->version_of);
-	return rc == SQLITE_OK ? 0 : db_error_sqlite(error, s->db, s->path, rc);
+	if (rc == SQLITE_OK && !found)
+		rc = SQLITE_ERROR;
+	if (rc != SQLITE_OK)
+		return db_error_sqlite(error, s->db, s->path, rc);
+	*ret_version = version;
+	return 0;
 }
 
 /* ---- reading ---- */
@@ -270,7 +274,7 @@ int store_read(struct store *s, const struct store_read_options *options,
 int store_poll(struct store *s, bool *ret_changed, char error[STORE_ERROR_MAX])
 {
 	struct fingerprint now;
-	int64_t version;
+	int64_t version = 0;
 	int rc = look(s, &now, error);
 
 	if (rc != 0) {

@@ -1,6 +1,6 @@
-/* A mailbox is a lock-free stack of messages (push by compare-and-swap, taken whole by exchange) with
- * an eventfd beside it. Only the sender that finds the stack empty rings the bell, so a burst of
- * messages costs one wake-up. */
+/* A mailbox is a lock-free stack of messages (push by compare-and-swap, taken whole by exchange)
+ * with an eventfd beside it. Only the sender that finds the stack empty rings the bell, so a burst
+ * of messages costs one wake-up. */
 #include "net/mailbox.h"
 
 #include <errno.h>
@@ -32,7 +32,7 @@ void mailbox_send(struct mailbox *m, struct message *msg)
 	do
 		msg->next = head;
 	while (!atomic_compare_exchange_weak_explicit(&m->head, &head, msg, memory_order_release,
-	                                              memory_order_relaxed));
+						      memory_order_relaxed));
 	if (head == NULL) {
 		uint64_t one = 1;
 		/* It can only fail when the counter is full, and then the bell rings already. */
@@ -46,8 +46,8 @@ struct message *mailbox_take(struct mailbox *m)
 {
 	struct message *in_order = NULL;
 	uint64_t count;
-	/* The bell is silenced before the stack is taken: a message that comes between the two rings
-	 * it again. */
+	/* The bell is silenced before the stack is taken: a message that comes between the two
+	 * rings it again. */
 	ssize_t ignored = read(m->event_fd, &count, sizeof(count));
 
 	(void)ignored;

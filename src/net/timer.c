@@ -1,7 +1,7 @@
-/* A hierarchical timer wheel. Level n has 64 slots of 8^n ms each; a timer goes into the finest level
- * that reaches its time. When a slot comes up, timers whose time has not come are placed anew, now
- * into a finer level, so precision costs at most six moves in a timer's life and most timers of a
- * proxy (idle timeouts) are cancelled or re-armed long before that.
+/* A hierarchical timer wheel. Level n has 64 slots of 8^n ms each; a timer goes into the finest
+ * level that reaches its time. When a slot comes up, timers whose time has not come are placed
+ * anew, now into a finer level, so precision costs at most six moves in a timer's life and most
+ * timers of a proxy (idle timeouts) are cancelled or re-armed long before that.
  *
  * A bit a slot says which slots hold timers, so both advancing and asking how long to sleep look at
  * seven words, not at 448 lists. */
@@ -103,8 +103,8 @@ static bool next_of_level(const struct timer_wheel *w, unsigned level, uint64_t 
 
 	uint64_t span = w->now_ms >> level_shift(level);
 	unsigned here = (unsigned)span & SLOT_MASK;
-	/* Turn the word so that the slot after the present one is bit 0; the present one, which only
-	 * coarse levels can have in use for this very span, comes as the last. */
+	/* Turn the word so that the slot after the present one is bit 0; the present one, which
+	 * only coarse levels can have in use for this very span, comes as the last. */
 	unsigned turn = (here + 1) & SLOT_MASK;
 	uint64_t turned = turn == 0 ? bits : bits >> turn | bits << (TIMER_SLOTS - turn);
 	unsigned ahead = (unsigned)__builtin_ctzll(turned) + 1;

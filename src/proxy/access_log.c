@@ -80,7 +80,7 @@ void access_log_connect_failed(const struct session *s, int err)
 }
 
 void access_log_decision(const struct session *s, const struct place *place,
-                         const struct choice *choice)
+			 const struct choice *choice)
 {
 	char network[PREFIX_TEXT_MAX];
 	struct log_line l;

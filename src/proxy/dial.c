@@ -1,11 +1,12 @@
-/* Dialling. A failure goes at once to the next best backend; which that is, policy_choose() says, and
- * the set of backends already tried keeps it from saying the same one twice.
+/* Dialling. A failure goes at once to the next best backend; which that is, policy_choose() says,
+ * and the set of backends already tried keeps it from saying the same one twice.
  *
- * First bytes: a backend may accept a connection and reset it before it answers (a restarting server,
- * a port forwarder without a target). So that the client can still be served by another, its first
- * bytes are passed on without taking them off its socket (MSG_PEEK); they are taken off when the
- * backend answers. The kernel holds them meanwhile: there is no buffer here. Only what arrived in one
- * piece is treated so; anything more, or the end of the stream, commits the session to its backend. */
+ * First bytes: a backend may accept a connection and reset it before it answers (a restarting
+ * server, a port forwarder without a target). So that the client can still be served by another,
+ * its first bytes are passed on without taking them off its socket (MSG_PEEK); they are taken off
+ * when the backend answers. The kernel holds them meanwhile: there is no buffer here. Only what
+ * arrived in one piece is treated so; anything more, or the end of the stream, commits the session
+ * to its backend. */
 #include "proxy/dial.h"
 
 #include "base/clock.h"
@@ -189,8 +190,8 @@ void dial_timeout(struct session *s, uint64_t now_ms)
 		session_close(s, CLOSE_CONNECT_BUDGET);
 }
 
-/* The backend's socket has just been connected, so its send buffer is empty and the whole header fits:
- * anything else is a failed connect. */
+/* The backend's socket has just been connected, so its send buffer is empty and the whole header
+ * fits: anything else is a failed connect. */
 static int send_proxy_header(struct session *s)
 {
 	uint8_t header[PROXY_HEADER_WRITE_MAX];
@@ -211,8 +212,9 @@ void dial_event(struct session *s, uint32_t events)
 	struct worker *w = s->worker;
 	int err = 0;
 
-	/* A backend may have been connected, answered and reset all at once: then its answer is what
-	 * the client gets, and the error is left in the socket for the relay to find behind it. */
+	/* A backend may have been connected, answered and reset all at once: then its answer is
+	 * what the client gets, and the error is left in the socket for the relay to find behind
+	 * it. */
 	if ((events & (EPOLLERR | EPOLLHUP)) != 0 && socket_waiting(s->end[BACKEND].fd) == 0) {
 		err = socket_error(s->end[BACKEND].fd);
 		if (err == 0)
@@ -298,7 +300,7 @@ void dial_commit(struct session *s)
 	while (left > 0) {
 		/* For TCP, MSG_TRUNC discards without copying (tcp(7)). */
 		ssize_t n = recv(client->fd, s->worker->relay.buffer,
-		                 left < RELAY_BUFFER_BYTES ? left : RELAY_BUFFER_BYTES, MSG_TRUNC);
+				 left < RELAY_BUFFER_BYTES ? left : RELAY_BUFFER_BYTES, MSG_TRUNC);
 
 		if (n <= 0)
 			break; /* reset meanwhile: the relay will find it */

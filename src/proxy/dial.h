@@ -1,8 +1,8 @@
-/* Dialling: from a client's address to a connected backend, trying the next best one at each failure,
- * until one answers, none is left, or the budget is spent.
+/* Dialling: from a client's address to a connected backend, trying the next best one at each
+ * failure, until one answers, none is left, or the budget is spent.
  *
- * The dial lives from the decision until the backend's first byte (or until the budget is spent): so
- * long the session can still go to another backend. The worker's thread only. */
+ * The dial lives from the decision until the backend's first byte (or until the budget is spent):
+ * so long the session can still go to another backend. The worker's thread only. */
 #ifndef PROXY_DIAL_H
 #define PROXY_DIAL_H
 
@@ -21,15 +21,16 @@ struct session;
 struct dial {
 	struct place place;
 	struct tried tried;
-	struct endpoint dst;       /* where the client meant to go, for a PROXY header to the backend */
-	uint64_t deadline_ms;      /* of all tries together */
+	struct endpoint dst;  /* where the client meant to go, for a PROXY header to the backend */
+	uint64_t deadline_ms; /* of all tries together */
 	uint64_t try_started_ns;
 	uint64_t try_deadline_ms;
-	uint32_t flight;           /* bytes sent to the backend and still held by the client's socket */
-	bool last_full;            /* a backend was passed over for its hard limit */
+	uint32_t flight; /* bytes sent to the backend and still held by the client's socket */
+	bool last_full;  /* a backend was passed over for its hard limit */
 };
 
-/* Begins: locates the client and tries the first backend. Closes the session when nothing can be. */
+/* Begins: locates the client and tries the first backend. Closes the session when nothing can be.
+ */
 void dial_start(struct session *s, const struct endpoint *dst);
 /* The backend's socket has news while connecting. */
 void dial_event(struct session *s, uint32_t events);

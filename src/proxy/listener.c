@@ -1,5 +1,6 @@
-/* Accepting clients. Each is counted against max-conn before it is accepted, so that the count never
- * passes the limit and whoever is over it waits in the kernel's queue rather than being refused. */
+/* Accepting clients. Each is counted against max-conn before it is accepted, so that the count
+ * never passes the limit and whoever is over it waits in the kernel's queue rather than being
+ * refused. */
 #include "proxy/listener.h"
 
 #include "base/log.h"
@@ -104,7 +105,7 @@ static enum accept_result accept_one(struct listener *l)
 	}
 
 	int fd = accept4(l->service->socket->fd, (struct sockaddr *)&sa, &len,
-	                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+			 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd >= 0) {
 		take_client(l, fd, &sa);

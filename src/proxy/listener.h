@@ -2,9 +2,9 @@
  * kernel wakes one of them); whoever accepts hands the client to a worker with fewer sessions when
  * the difference is worth a wake-up.
  *
- * Errors of accept() never stop the listener and never spin it: when descriptors, memory or max-conn
- * are used up it pauses for LISTENER_PAUSE_MS; clients wait in the kernel's queue meanwhile. The
- * worker's thread only. */
+ * Errors of accept() never stop the listener and never spin it: when descriptors, memory or
+ * max-conn are used up it pauses for LISTENER_PAUSE_MS; clients wait in the kernel's queue
+ * meanwhile. The worker's thread only. */
 #ifndef PROXY_LISTENER_H
 #define PROXY_LISTENER_H
 

@@ -1,5 +1,5 @@
-/* A bounded pool of kernel pipes. It trusts the borrower to keep pipe->used right: a pipe that is put
- * back with bytes inside must never be lent again, or one session would read another's data. */
+/* A bounded pool of kernel pipes. It trusts the borrower to keep pipe->used right: a pipe that is
+ * put back with bytes inside must never be lent again, or one session would read another's data. */
 #include "proxy/pipe_pool.h"
 
 #include "base/check.h"

@@ -1,10 +1,10 @@
 /* The relay: moves bytes one way, from one socket to another. Two of them make a session. It knows
  * sockets, bytes and ends of streams, and nothing of clients, backends or protocols.
  *
- * Interactive traffic is received into one buffer that all directions of a worker share, and sent at
- * once. A direction that fills that buffer RELAY_PROMOTE_READS times in a row carries bulk: it is
- * moved through a borrowed pipe (splice), in quanta, when the worker has nothing more urgent. Memory
- * belongs to a direction only while the receiver is behind.
+ * Interactive traffic is received into one buffer that all directions of a worker share, and sent
+ * at once. A direction that fills that buffer RELAY_PROMOTE_READS times in a row carries bulk: it
+ * is moved through a borrowed pipe (splice), in quanta, when the worker has nothing more urgent.
+ * Memory belongs to a direction only while the receiver is behind.
  *
  * The worker's thread only. */
 #ifndef PROXY_RELAY_H
@@ -79,7 +79,7 @@ void relay_init(struct relay *r, unsigned side, enum relay_mode mode);
 void relay_done(struct relay *r, struct relay_shared *shared);
 /* Moves what can be moved now. */
 enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
-                            struct relay_shared *shared);
+			    struct relay_shared *shared);
 /* Is the receiver behind? */
 static inline bool relay_pending(const struct relay *r)
 {

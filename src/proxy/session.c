@@ -133,7 +133,7 @@ void session_close(struct session *s, enum close_reason reason)
 	if (s->binding.slot != LIVE_NO_SLOT) {
 		if (s->connected)
 			affinity_touch(w->shared->affinity, &s->client.ip, s->service->key,
-			               s->binding, w->now_ms);
+				       s->binding, w->now_ms);
 		live_release(live, s->binding.slot);
 	}
 	live_release_total(live);
@@ -162,8 +162,7 @@ static void abort_step(struct session *s)
 	struct end *survivor = &s->end[!dead];
 
 	if (r->state != RELAY_ENDED) {
-		enum relay_result result =
-			relay_run(r, &s->end[dead], survivor, &s->worker->relay);
+		enum relay_result result = relay_run(r, &s->end[dead], survivor, &s->worker->relay);
 
 		if (result == RELAY_YIELD) {
 			list_remove(&r->turn);
@@ -304,7 +303,8 @@ void session_turn(struct relay *r)
 static void relay_event(struct session *s, unsigned side, uint32_t events)
 {
 	s->active_ms = s->worker->now_ms;
-	/* A direction that has ended is not read any more, so a reset behind the end is seen here. */
+	/* A direction that has ended is not read any more, so a reset behind the end is seen here.
+	 */
 	if ((events & EPOLLERR) != 0 && s->dir[side].state == RELAY_ENDED) {
 		session_abort(s, side, socket_error(s->end[side].fd));
 		return;
@@ -441,7 +441,7 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 }
 
 static void session_init(struct session *s, struct worker *w, int fd, const struct endpoint *peer,
-                         struct service *service)
+			 struct service *service)
 {
 	*s = (struct session){
 		.end = {{.fd = fd}, {.fd = -1}},

@@ -56,8 +56,9 @@ struct session {
 	struct endpoint peer;    /* who connected */
 	struct endpoint client;  /* the same, or what its PROXY header said */
 	struct endpoint backend_addr;
-	struct binding binding;  /* slot and generation; slot LIVE_NO_SLOT: no connection is reserved */
-	uint32_t connect_us;     /* of the try that succeeded */
+	struct binding
+		binding;     /* slot and generation; slot LIVE_NO_SLOT: no connection is reserved */
+	uint32_t connect_us; /* of the try that succeeded */
 	uint16_t retries;
 	region_id region;
 	char country[2]; /* zeroes: unknown */
@@ -70,8 +71,8 @@ struct session {
 	bool connected; /* a backend was connected: connect_us and region_score hold */
 };
 
-/* Takes a client that the listener accepted (its connection is counted in live): fd, its address and
- * a reference to the service. Never fails: without memory the client is closed and logged. */
+/* Takes a client that the listener accepted (its connection is counted in live): fd, its address
+ * and a reference to the service. Never fails: without memory the client is closed and logged. */
 void session_start(struct worker *w, int fd, const struct endpoint *peer, struct service *service);
 /* An epoll event of one end. */
 void session_event(struct session *s, unsigned side, uint32_t events);

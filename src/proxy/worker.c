@@ -5,7 +5,8 @@
  * asked for events again without waiting. So a bulk transfer delays a ping by one quantum at most,
  * and pings cannot be starved by any number of transfers.
  *
- * Sessions closed during a turn are freed at its end: events of the same batch may still name them. */
+ * Sessions closed during a turn are freed at its end: events of the same batch may still name them.
+ */
 #include "proxy/worker.h"
 
 #include "base/clock.h"
@@ -62,7 +63,7 @@ int worker_post_geo(struct worker *w, struct geo_db *geo)
 }
 
 int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
-                       struct service *service)
+		       struct service *service)
 {
 	return post(w, MAIL_CLIENT, (struct mail){.fd = fd, .peer = *peer, .service = service});
 }
@@ -118,7 +119,7 @@ static void add_listener(struct worker *w, struct service *service)
 	if (err == 0 && w != w->shared->workers)
 		return; /* the first worker speaks for all */
 	log_begin(&l, err == 0 ? LOG_INFO : LOG_ERROR,
-	          err == 0 ? "listening" : "listener_not_watched");
+		  err == 0 ? "listening" : "listener_not_watched");
 	log_str(&l, "addr", endpoint_format(&service->socket->addr, address));
 	log_str(&l, "service", service->name);
 	if (err != 0)
@@ -166,6 +167,7 @@ static void read_mail(struct worker *w)
 {
 	struct message *next;
 
+	w->mail_waits = false;
 	for (struct message *m = mailbox_take(&w->mailbox); m != NULL; m = next) {
 		struct mail *mail = (struct mail *)m;
 
@@ -210,7 +212,7 @@ static void dispatch(struct worker *w, const struct epoll_event *event)
 		listener_event(owner);
 		break;
 	case TAG_MAILBOX:
-		read_mail(w);
+		w->mail_waits = true;
 		break;
 	}
 }
@@ -247,6 +249,9 @@ static void turn(struct worker *w)
 	set_clock(w);
 	for (int i = 0; i < n; i++)
 		dispatch(w, &events[i]);
+	/* After the batch: a new table frees listeners that later events of it may name. */
+	if (w->mail_waits)
+		read_mail(w);
 	timer_wheel_advance(&w->timers, w->now_ms);
 	if (!list_empty(&w->bulk)) {
 		struct relay *r = list_entry(w->bulk.next, struct relay, turn);
@@ -289,7 +294,7 @@ static int open_loop(struct worker *w)
 }
 
 int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-                struct table *table, struct geo_db *geo)
+		struct table *table, struct geo_db *geo)
 {
 	const struct config *c = shared->config;
 	int err;
@@ -309,8 +314,8 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	};
 	w->relay.mode = (enum relay_mode)c->relay_mode;
 	pipe_pool_init(&w->relay.pipes,
-	               (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),
-	               (uint32_t)c->pipe_bytes);
+		       (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),
+		       (uint32_t)c->pipe_bytes);
 	w->relay.buffer = malloc(RELAY_BUFFER_BYTES);
 	if (w->relay.buffer == NULL)
 		return -ENOMEM;

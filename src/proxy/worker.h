@@ -1,5 +1,5 @@
 /* A worker: one thread, one epoll loop, its own sessions. Nothing it does blocks, and it touches no
- * files. Each turn of the loop serves in this order: messages and sockets (interactive traffic), due
+ * files. Each turn of the loop serves in this order: sockets (interactive traffic), messages, due
  * timers, then one quantum of one bulk direction. */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
@@ -40,7 +40,8 @@ struct worker_shared {
 };
 
 struct worker {
-	/* Read by other workers, to find one with less to do; includes clients on their way here. */
+	/* Read by other workers, to find one with less to do; includes clients on their way here.
+	 */
 	_Alignas(64) atomic_uint load;
 	/* Read by the control thread: accepts no more, and has accepted all that was queued. */
 	atomic_bool stopped;
@@ -50,26 +51,27 @@ struct worker {
 	pthread_t thread;
 	int epoll_fd;
 
-	struct table *table;  /* a reference; never NULL while the thread runs */
-	struct geo_db *geo;   /* a reference */
+	struct table *table; /* a reference; never NULL while the thread runs */
+	struct geo_db *geo;  /* a reference */
 	struct list listeners;
 	struct list sessions;
-	struct list dead;     /* sessions closed in this turn */
-	struct list bulk;     /* directions that wait for their turn, first come first served */
+	struct list dead; /* sessions closed in this turn */
+	struct list bulk; /* directions that wait for their turn, first come first served */
 	struct object_pool session_pool;
 	struct relay_shared relay;
 	struct timer_wheel timers;
 	struct rng rng;
 	struct tcp_options tcp; /* of sockets to backends */
-	uint64_t now_ns; /* monotonic, of this turn */
+	uint64_t now_ns;        /* monotonic, of this turn */
 	uint64_t now_ms;
-	bool started;  /* has a thread */
-	bool leaving;  /* ends at the end of this turn */
+	bool mail_waits;
+	bool started; /* has a thread */
+	bool leaving; /* ends at the end of this turn */
 };
 
 /* References to table and geo are taken. 0, or -errno and nothing is held. */
 MUST_CHECK int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-                           struct table *table, struct geo_db *geo);
+			   struct table *table, struct geo_db *geo);
 /* Starts the thread; every worker of shared has been made. 0 or -errno. */
 MUST_CHECK int worker_start(struct worker *w);
 
@@ -82,7 +84,7 @@ MUST_CHECK int worker_post_stop(struct worker *w);
 MUST_CHECK int worker_post_leave(struct worker *w);
 /* Another worker hands over a client, with its reference to the service. */
 MUST_CHECK int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
-                                  struct service *service);
+				  struct service *service);
 /* Waits for the thread, if it was started. */
 void worker_join(struct worker *w);
 /* After all threads have ended: closes clients that were still on their way, frees everything. */

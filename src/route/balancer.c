@@ -44,7 +44,6 @@ struct search {
 	double score;
 	uint64_t weight;    /* of all that have this score, so far */
 	uint64_t stands_to; /* another is chosen when weight passes this */
-	bool settled;       /* by the client's own country: nothing else can win */
 };
 
 const char *exclusion_word(enum exclusion e)
@@ -198,9 +197,8 @@ static void scan_group(struct search *s, const struct group *g, unsigned region)
 
 	if (region == 0 && country != COUNTRY_INDEX_NONE) {
 		scan(s, country_start(s, g, country), country_start(s, g, country + 1), 0, true);
-		s->settled = s->best != NULL;
-		if (s->settled)
-			return;
+		if (s->best != NULL)
+			return; /* with a score below 1, so no other region is visited either */
 	}
 	scan(s, g->first, g->first + g->count, region, false);
 }
@@ -220,7 +218,7 @@ const struct backend *balancer_pick(const struct table *t, const struct balancer
 	if (s.pool == NULL)
 		return NULL;
 	for (unsigned region = 0; region <= REGION_SCORE_MAX; region++) {
-		if (s.settled || s.score < full_score(region, 0, 1))
+		if (s.score < full_score(region, 0, 1))
 			break;
 		for (uint32_t i = 0; i < s.pool->group_count; i++) {
 			const struct group *g = &s.pool->groups[i];

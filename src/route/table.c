@@ -307,15 +307,13 @@ static uint64_t *member_keys(struct builder *b, size_t *ret_count)
 
 static void add_member(struct pool *p, const struct backend *b, uint32_t index)
 {
-	struct group *last = p->group_count > 0 ? &p->groups[p->group_count - 1] : NULL;
 	uint32_t i = p->member_count++;
 
-	if (last == NULL || last->region != b->region) {
-		last = &p->groups[p->group_count++];
-		last->region = b->region;
-		last->first = i;
+	if (p->group_count == 0 || p->groups[p->group_count - 1].region != b->region) {
+		p->groups[p->group_count].region = b->region;
+		p->groups[p->group_count++].first = i;
 	}
-	last->count++;
+	p->groups[p->group_count - 1].count++;
 	p->members[i] = index;
 	p->slots[i] = b->slot;
 	p->costs[i] = (float)(1.0 / ((double)b->soft_limit * b->weight));

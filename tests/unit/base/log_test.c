@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 static int saved_stderr;
@@ -92,10 +93,11 @@ static void json_is_json(void **state)
 	char *rest = strchr(logged(), ',');
 
 	assert_non_null(rest);
-	assert_string_equal(rest, ",\"level\":\"info\",\"event\":\"e\",\"text\":\"a\\\"b\\u0009c\""
-	                          ",\"utf8\":\"S\xc3\xa3o\",\"broken\":\"x\xef\xbf\xbd\xef\xbf\xbd\""
-	                          ",\"overlong\":\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
-	                          "\xef\xbf\xbd\",\"n\":7}\n");
+	assert_string_equal(rest,
+			    ",\"level\":\"info\",\"event\":\"e\",\"text\":\"a\\\"b\\u0009c\""
+			    ",\"utf8\":\"S\xc3\xa3o\",\"broken\":\"x\xef\xbf\xbd\xef\xbf\xbd\""
+			    ",\"overlong\":\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+			    "\xef\xbf\xbd\",\"n\":7}\n");
 }
 
 static void unwanted_levels_cost_nothing_and_say_nothing(void **state)

@@ -2,11 +2,12 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 enum { SENDERS = 4, EACH = 20000 };
@@ -82,8 +83,7 @@ static void nothing_is_lost_between_threads(void **state)
 	(void)state;
 	assert_int_equal(mailbox_init(&shared), 0);
 	for (int i = 0; i < SENDERS; i++)
-		assert_int_equal(
-			pthread_create(&threads[i], NULL, sender, (void *)(intptr_t)i), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, sender, (void *)(intptr_t)i), 0);
 	while (total < SENDERS * EACH) {
 		struct pollfd p = {.fd = shared.event_fd, .events = POLLIN};
 

@@ -2,10 +2,11 @@
 
 #include "base/rng.h"
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 struct alarm {
@@ -32,9 +33,10 @@ static void ring(struct timer *t, uint64_t now_ms)
 static void fires_at_its_millisecond(void **state)
 {
 	/* Around every level's border, with the wheel started at an odd time. */
-	static const uint64_t delays[] = {1,    2,     7,     8,      63,     64,      65,
-	                                  511,  512,   4095,  4096,   32767,  32769,   262143,
-	                                  3600000, 2097152, 16777216, 16777217, 604800000};
+	static const uint64_t delays[] = {1,       2,        7,        8,        63,
+					  64,      65,       511,      512,      4095,
+					  4096,    32767,    32769,    262143,   3600000,
+					  2097152, 16777216, 16777217, 604800000};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
@@ -93,7 +95,8 @@ static void many_random_timers_agree_with_a_list(void **state)
 	for (size_t i = 0; i < N; i++) {
 		alarms[i] = (struct alarm){0};
 		timer_init(&alarms[i].timer, ring);
-		timer_arm(&w, &alarms[i].timer, now + 1 + rng_below(&rng, 1u << rng_below(&rng, 22)));
+		timer_arm(&w, &alarms[i].timer,
+			  now + 1 + rng_below(&rng, 1u << rng_below(&rng, 22)));
 	}
 	for (size_t i = 0; i < N; i += 3)
 		timer_cancel(&w, &alarms[i].timer);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 /* A direction between two socket pairs: the test writes to and reads from the outer ends. */
@@ -56,8 +57,8 @@ static enum relay_result run(struct rig *g)
 	return relay_run(&g->relay, &g->src, &g->dst, &g->shared);
 }
 
-/* Pushes total bytes of a known sequence through, with a reader that takes odd amounts, and compares
- * every byte. */
+/* Pushes total bytes of a known sequence through, with a reader that takes odd amounts, and
+ * compares every byte. */
 static void push_through(struct rig *g, size_t total)
 {
 	struct rng wrote = {.state = 1}, expect = {.state = 1}, sizes = {.state = 2};
@@ -96,7 +97,7 @@ static void push_through(struct rig *g, size_t total)
 		if (result != RELAY_DONE) {
 			result = run(g);
 			assert_true(result == RELAY_WAIT || result == RELAY_YIELD ||
-			            result == RELAY_DONE);
+				    result == RELAY_DONE);
 		}
 		n = read(g->reader, chunk, sizeof(chunk) & ~(size_t)7);
 		for (ssize_t i = 0; i + 8 <= n; i += 8) {

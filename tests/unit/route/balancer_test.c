@@ -539,6 +539,19 @@ static void test_against_the_reference(void **state)
 	assert_true(ties > 1000);
 }
 
+/* Every backend that is as good as the best is chosen now and then. */
+static void check_all_equals(const struct table *t, const struct balancer_query *q, struct rng *rng)
+{
+	struct balancer_terms best = {0};
+	unsigned equals = reference(t, q, &best);
+	uint64_t met = 0;
+
+	assert_true(t->backend_count <= 64);
+	for (unsigned i = 0; i < 40 * equals; i++)
+		met |= (uint64_t)1 << (balancer_pick(t, q, rng, NULL) - t->backends);
+	assert_int_equal(__builtin_popcountll(met), equals);
+}
+
 /* Scores that differ by less than single precision can tell, and ones that an added region makes
  * equal though they differ. */
 static void test_near_ties(void **state)
@@ -557,18 +570,18 @@ static void test_near_ties(void **state)
 		add(f, row, "");
 	}
 	make(f, "us");
-	for (int round = 0; round < 3000; round++) {
-		uint32_t top = round % 3 == 0 ? 3 : round % 3 == 1 ? 900000000 : 1000;
+	for (int round = 0; round < 2000; round++) {
+		uint32_t top = 2 + (uint32_t)rng_below(&rng, round % 3 == 0 ? 4 : 900000000);
 		struct balancer_query q = query("", round % 2 ? "sa" : "eu");
 
 		for (uint32_t i = 0; i < f->table->backend_count; i++)
 			set_connections(f, &f->table->backends[i],
 					top - (uint32_t)rng_below(&rng, 3));
 		check_pick(f->table, &q, &rng, &ties);
+		if (round % 10 == 0)
+			check_all_equals(f->table, &q, &rng);
 	}
 	assert_true(ties > 100);
-	for (uint32_t i = 0; i < f->table->backend_count; i++)
-		set_connections(f, &f->table->backends[i], 0);
 }
 
 int main(void)

@@ -49,12 +49,12 @@ static const struct command {
 } commands[] = {
 	{"run", run_command, "run", "serve clients; what edgeproxy alone does"},
 	{"check", check_command, "check",
-	 "validate the environment and the routing database, print every problem"},
+         "validate the environment and the routing database, print every problem"},
 	{"explain", explain_main, "explain IP [--app A] [--db F] [--region R] [--json]",
-	 "where this client would go, and why"},
+         "where this client would go, and why"},
 	{"db", db_main, "db init FILE", "make a routing database with example rows"},
 	{"healthcheck", healthcheck_command, "healthcheck",
-	 "ask the proxy of this environment whether it is ready"},
+         "ask the proxy of this environment whether it is ready"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		if (strcmp(name, commands[i].name) == 0)
 			return argc > 1 ? commands[i].main(argc - 1, argv + 1)
-					: commands[i].main(1, argv);
+			                : commands[i].main(1, argv);
 	fprintf(stderr, "edgeproxy: no command \"%s\"; edgeproxy --help lists them\n", name);
 	return 2;
 }

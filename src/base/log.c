@@ -189,9 +189,9 @@ static void append_key(struct log_line *l, const char *key)
 static size_t utf8_length(const unsigned char *p, size_t left)
 {
 	size_t n = p[0] < 0x80                   ? 1
-		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		   : (p[0] & 0xf0) == 0xe0       ? 3
-						 : 4;
+	           : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+	           : (p[0] & 0xf0) == 0xe0       ? 3
+	                                         : 4;
 
 	if (n == 1)
 		return 1;
@@ -283,7 +283,7 @@ void log_int(struct log_line *l, const char *key, int64_t value)
 
 	if (l->wanted)
 		append_number(l, key, digits,
-			      snprintf(digits, sizeof(digits), "%lld", (long long)value));
+		              snprintf(digits, sizeof(digits), "%lld", (long long)value));
 }
 
 void log_uint(struct log_line *l, const char *key, uint64_t value)

@@ -52,9 +52,9 @@ finding(struct check *c, bool problem, const char *advice, const char *format, .
 static void environment_finding(void *arg, bool fatal, const char *text)
 {
 	finding(arg, fatal,
-		fatal ? "correct the value, or unset the variable to get the default"
-		      : "correct the name, or remove the variable: it has no effect",
-		"%s", text);
+	        fatal ? "correct the value, or unset the variable to get the default"
+	              : "correct the name, or remove the variable: it has no effect",
+	        "%s", text);
 }
 
 static void ignore(void *arg, bool fatal, const char *text)
@@ -102,7 +102,7 @@ static int check_environment(struct check *c)
 		r = read_what_is_right(&c->in.config);
 	if (r == 0 && region_intern(c->in.config.region, &region) != 0)
 		finding(c, true, "use letters, digits, \"-\" and \"_\", as in the region column",
-			"EDGEPROXY_REGION=%s: not the name of a region", c->in.config.region);
+		        "EDGEPROXY_REGION=%s: not the name of a region", c->in.config.region);
 	return r;
 }
 
@@ -114,11 +114,11 @@ static void check_geo(struct check *c)
 
 	if (inputs_open_geo(&c->in, error) != 0)
 		finding(c, true,
-			"put a valid MMDB file there, or unset EDGEPROXY_GEOIP_PATH to use the one "
-			"inside "
-			"the binary",
-			"country database%s%s: %s", *c->in.config.geoip_path != '\0' ? " " : "",
-			c->in.config.geoip_path, error);
+		        "put a valid MMDB file there, or unset EDGEPROXY_GEOIP_PATH to use the one "
+		        "inside "
+		        "the binary",
+		        "country database%s%s: %s", *c->in.config.geoip_path != '\0' ? " " : "",
+		        c->in.config.geoip_path, error);
 }
 
 static void check_state_dir(struct check *c)
@@ -135,7 +135,7 @@ static void check_state_dir(struct check *c)
 		err = ENOTDIR;
 	if (err != 0)
 		finding(c, true, "make it a folder that the user of the proxy can write to",
-			"EDGEPROXY_STATE_DIR=%s: %s", dir, strerror(err));
+		        "EDGEPROXY_STATE_DIR=%s: %s", dir, strerror(err));
 }
 
 static const char *routes_advice(int r)
@@ -168,7 +168,7 @@ static void check_routes(struct check *c)
 	c->routes_read = true;
 	for (size_t i = 0; i < c->in.quarantined_count; i++)
 		finding(c, true, "correct the row or remove it: until then it is not used", "%s",
-			quarantined_format(&c->in.quarantined[i], line));
+		        quarantined_format(&c->in.quarantined[i], line));
 }
 
 /* ---- what the rows mean ---- */
@@ -201,7 +201,7 @@ static bool is_self(const struct endpoint *listen, const struct endpoint *backen
 		return false;
 	return ip_equal(&listen->ip, &backend->ip) ||
 	       (ip_is_unspecified(&listen->ip) && special != NULL &&
-		strncmp(special->name, "Loopback", strlen("Loopback")) == 0);
+	        strncmp(special->name, "Loopback", strlen("Loopback")) == 0);
 }
 
 static void check_listener(struct check *c, const struct endpoint *listen, const char *app)
@@ -211,16 +211,16 @@ static void check_listener(struct check *c, const struct endpoint *listen, const
 	endpoint_format(listen, addr);
 	if (app != NULL && usable_backends(c, app) == 0)
 		finding(c, true,
-			"add a backend of that app, or one with healthy = 1, weight > 0, state "
-			"ready",
-			"listener %s: no backend takes clients of app %s", addr, app);
+		        "add a backend of that app, or one with healthy = 1, weight > 0, state "
+		        "ready",
+		        "listener %s: no backend takes clients of app %s", addr, app);
 	for (size_t i = 0; i < c->in.rows.backend_count; i++) {
 		if (is_self(listen, &c->in.rows.backends[i].addr))
 			finding(c, false, "give the backend its own address and port",
-				"backend %s is at the address of listener %s: the proxy would "
-				"connect "
-				"to itself",
-				c->in.rows.backends[i].id, addr);
+			        "backend %s is at the address of listener %s: the proxy would "
+			        "connect "
+			        "to itself",
+			        c->in.rows.backends[i].id, addr);
 	}
 }
 
@@ -235,7 +235,7 @@ static void check_listeners(struct check *c)
 		if (!app_served(c, rows->services[i].app))
 			continue;
 		main_has_row |= endpoint_equal(&rows->services[i].listen,
-					       &c->in.config.listen_addr);
+		                               &c->in.config.listen_addr);
 		check_listener(c, &rows->services[i].listen, rows->services[i].app);
 		listeners++;
 	}
@@ -245,7 +245,7 @@ static void check_listeners(struct check *c)
 	}
 	if (listeners == 0)
 		finding(c, true, "set EDGEPROXY_LISTEN_ADDR, or add a row to services",
-			"there is nothing to listen on");
+		        "there is nothing to listen on");
 }
 
 static void check_backends(struct check *c)
@@ -261,20 +261,20 @@ static void check_backends(struct check *c)
 		own_region |= strcmp(b->region, c->in.config.region) == 0;
 		if (b->soft_limit > b->hard_limit)
 			finding(c, false, "a soft limit is meant to be reached before the hard one",
-				"backends %s: soft_limit %u is above hard_limit %u", b->id,
-				b->soft_limit, b->hard_limit);
+			        "backends %s: soft_limit %u is above hard_limit %u", b->id,
+			        b->soft_limit, b->hard_limit);
 	}
 	if (usable_backends(c, NULL) == 0)
 		finding(c, true,
-			"a usable one has healthy = 1, deleted = 0, weight > 0 and state ready (or "
-			"none)",
-			"no backend takes clients%s%s", *c->in.config.app != '\0' ? " of app " : "",
-			c->in.config.app);
+		        "a usable one has healthy = 1, deleted = 0, weight > 0 and state ready (or "
+		        "none)",
+		        "no backend takes clients%s%s", *c->in.config.app != '\0' ? " of app " : "",
+		        c->in.config.app);
 	else if (!own_region)
 		finding(c, false, "compare EDGEPROXY_REGION with the region column",
-			"no usable backend is in this POP's region, %s: its clients go further "
-			"away",
-			c->in.config.region);
+		        "no usable backend is in this POP's region, %s: its clients go further "
+		        "away",
+		        c->in.config.region);
 }
 
 /* ---- the summary ---- */
@@ -299,7 +299,7 @@ static void summarize(const struct check *c)
 			strftime(date, sizeof date, "%Y-%m-%d", &tm);
 		printf("countries  %s, built %s, %s\n", geo_db_type(in->geo), date,
 		       *in->config.geoip_path != '\0' ? in->config.geoip_path
-						      : "the one inside the binary");
+		                                      : "the one inside the binary");
 	}
 	if (c->routes_read)
 		printf("routes     %s: %zu backends, %zu take clients here, %zu rows quarantined\n",

@@ -46,7 +46,7 @@ static int init(const char *path)
 
 	/* "./" because SQLite takes some names for something else than a file. */
 	if (snprintf(part, sizeof(part), "%s%s.%d.part", path[0] == '/' ? "" : "./", path,
-		     (int)getpid()) >= (int)sizeof(part)) {
+	             (int)getpid()) >= (int)sizeof(part)) {
 		fprintf(stderr, "edgeproxy: %s: %s\n", path, strerror(ENAMETOOLONG));
 		return 1;
 	}
@@ -61,7 +61,7 @@ static int init(const char *path)
 	} else if (link(part, path) != 0) {
 		rc = -errno;
 		fprintf(stderr, "edgeproxy: %s: %s\n", path,
-			rc == -EEXIST ? "exists already; nothing was changed" : strerror(-rc));
+		        rc == -EEXIST ? "exists already; nothing was changed" : strerror(-rc));
 	}
 	(void)unlink(part);
 	if (rc != 0)

@@ -44,7 +44,7 @@ struct arguments {
 static int wrong(const char *what, const char *value)
 {
 	fprintf(stderr, "edgeproxy explain: %s%s%s\n", what, value != NULL ? ": " : "",
-		value != NULL ? value : "");
+	        value != NULL ? value : "");
 	return -EINVAL;
 }
 
@@ -65,7 +65,7 @@ static int flag_set(int flag, const char *value)
 	default:
 		if (region_intern(value, &region) != 0)
 			return wrong("--region takes 1 to 32 letters, digits, \"-\" and \"_\"",
-				     value);
+			             value);
 		return setenv("EDGEPROXY_REGION", value, 1) == 0 ? 0 : -errno;
 	}
 }
@@ -101,8 +101,8 @@ static int arguments_read(int argc, char **argv, struct arguments *ret_arguments
 	}
 	if (!a.help && optind != argc - 1)
 		return wrong(optind < argc ? "one client address at a time, please"
-					   : "which client? An IPv4 or IPv6 address is missing",
-			     NULL);
+		                           : "which client? An IPv4 or IPv6 address is missing",
+		             NULL);
 	if (!a.help && ip_parse(argv[optind], &a.client) != 0)
 		return wrong("not an IPv4 or IPv6 address", argv[optind]);
 	*ret_arguments = a;
@@ -198,7 +198,7 @@ static int judge_all(struct explanation *e)
 
 /* Fills e from a table. e->candidates is the caller's to free, also after an error. */
 static int explain(const struct inputs *in, const struct table *table, struct service *service,
-		   const struct ip *client, struct explanation *e)
+                   const struct ip *client, struct explanation *e)
 {
 	uint64_t seed = in->config.random_seed != 0 ? in->config.random_seed : clock_now_ns();
 	struct rng rng = {.state = seed};
@@ -213,12 +213,12 @@ static int explain(const struct inputs *in, const struct table *table, struct se
 	if (r != 0)
 		return r;
 	e->error = policy_choose(&(struct policy_query){.table = table,
-							.service = service,
-							.client = client,
-							.place = &e->place,
-							.now_ms = clock_now_ms(),
-							.rng = &rng},
-				 &choice);
+	                                                .service = service,
+	                                                .client = client,
+	                                                .place = &e->place,
+	                                                .now_ms = clock_now_ms(),
+	                                                .rng = &rng},
+	                         &choice);
 	if (e->error == 0) {
 		e->winner = choice.backend;
 		live_release(table->live, choice.binding.slot);
@@ -232,7 +232,7 @@ static int explain_inputs(const struct inputs *in, const struct arguments *a)
 	const char *app = explained_app(in);
 	struct live *live = live_new();
 	struct service *service = service_new(&in->config.listen_addr, app != NULL ? app : "",
-					      false, 0, NULL);
+	                                      false, 0, NULL);
 	struct table_options options = {
 		.local_region = in->config.region, .services = &service, .service_count = 1};
 	struct table *table = NULL;
@@ -275,7 +275,7 @@ static int gather(struct inputs *in)
 	r = inputs_open_geo(in, geo_error);
 	if (r != 0) {
 		fprintf(stderr, "edgeproxy explain: country database %s: %s\n",
-			in->config.geoip_path, geo_error);
+		        in->config.geoip_path, geo_error);
 		return r;
 	}
 	r = inputs_read_routes(in, error);

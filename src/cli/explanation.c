@@ -66,7 +66,7 @@ static void why_no_winner(const struct explanation *e, char buf[WHY_MAX])
 		break;
 	case -ENOENT:
 		snprintf(buf, WHY_MAX, "no backend takes new clients%s%s",
-			 e->app != NULL ? " of app " : "", e->app != NULL ? e->app : "");
+		         e->app != NULL ? " of app " : "", e->app != NULL ? e->app : "");
 		break;
 	default:
 		snprintf(buf, WHY_MAX, "no choice was possible: %s", strerror(-e->error));
@@ -83,14 +83,14 @@ static void why_drawn(const struct explanation *e, char buf[WHY_MAX])
 
 	for (size_t i = 0; i < e->best_count && len < WHY_MAX; i++)
 		len += (size_t)snprintf(buf + len, WHY_MAX - len, "%s %s %.3g %%", i > 0 ? "," : "",
-					e->candidates[i].backend->id,
-					e->candidates[i].share * PERCENT);
+		                        e->candidates[i].backend->id,
+		                        e->candidates[i].share * PERCENT);
 	if (len >= WHY_MAX)
 		snprintf(buf, WHY_MAX,
-			 "%zu backends are equally good (%s, score %.6g): a random choice, by "
-			 "weight",
-			 e->best_count, region_score_words(e->candidates[0].terms.region_score),
-			 e->candidates[0].terms.score);
+		         "%zu backends are equally good (%s, score %.6g): a random choice, by "
+		         "weight",
+		         e->best_count, region_score_words(e->candidates[0].terms.region_score),
+		         e->candidates[0].terms.score);
 }
 
 static void why_best(const struct explanation *e, char buf[WHY_MAX])
@@ -100,14 +100,14 @@ static void why_best(const struct explanation *e, char buf[WHY_MAX])
 
 	if (only)
 		snprintf(buf, WHY_MAX, "it is the only backend that takes this client (%s)",
-			 region_score_words(best->terms.region_score));
+		         region_score_words(best->terms.region_score));
 	else if (best->terms.own_country)
 		snprintf(buf, WHY_MAX,
-			 "it is in the client's region and country, %s, and under its soft limit",
-			 best->backend->country);
+		         "it is in the client's region and country, %s, and under its soft limit",
+		         best->backend->country);
 	else
 		snprintf(buf, WHY_MAX, "it has the lowest score, %.6g (%s)", best->terms.score,
-			 region_score_words(best->terms.region_score));
+		         region_score_words(best->terms.region_score));
 }
 
 char *explanation_why(const struct explanation *e, char buf[WHY_MAX])
@@ -205,7 +205,7 @@ enum field {
 };
 
 static const char *const field_heads[FIELDS] = {"backend", "region", "region_score", "conns/soft",
-						"weight",  "score",  "note"};
+                                                "weight",  "score",  "note"};
 
 struct row {
 	char cell[FIELDS][BACKEND_ID_MAX + 1];
@@ -220,20 +220,20 @@ static void row_fill(const struct explanation *e, const struct candidate *c, str
 	*row = (struct row){0};
 	snprintf(row->cell[FIELD_BACKEND], size, "%s", b->id);
 	snprintf(row->cell[FIELD_REGION], size, "%s%s%s", region_name(b->region),
-		 b->country[0] != '\0' ? "/" : "", b->country);
+	         b->country[0] != '\0' ? "/" : "", b->country);
 	snprintf(row->cell[FIELD_WEIGHT], size, "%u", b->weight);
 	snprintf(row->cell[FIELD_CONNECTIONS], size, "%u/%u",
-		 live_connections(e->table->live, b->slot), b->soft_limit);
+	         live_connections(e->table->live, b->slot), b->soft_limit);
 	snprintf(row->cell[FIELD_SCORE], size, in ? "%.6g" : "-", c->terms.score);
 	snprintf(row->cell[FIELD_REGION_SCORE], size, in ? "%u" : "-", c->terms.region_score);
 	if (!in)
 		snprintf(row->cell[FIELD_NOTE], size, "%s", exclusion_word(c->terms.exclusion));
 	else if (b == e->winner)
 		snprintf(row->cell[FIELD_NOTE], size, "winner%s",
-			 c->terms.own_country ? ", own country" : "");
+		         c->terms.own_country ? ", own country" : "");
 	else
 		snprintf(row->cell[FIELD_NOTE], size, "%s",
-			 c->terms.own_country ? "own country" : "");
+		         c->terms.own_country ? "own country" : "");
 }
 
 /* What the words in the last column mean, for those that occur. */
@@ -291,12 +291,12 @@ void explanation_print(const struct explanation *e)
 	print_sources(e);
 	print_table(e);
 	snprintf(text, sizeof text, "%s: %s.", e->winner != NULL ? e->winner->id : "none",
-		 explanation_why(e, why));
+	         explanation_why(e, why));
 	printf("\n" LABEL, "winner");
 	print_wrapped(text);
 	printf(LABEL, "");
 	print_wrapped("(A running proxy also counts its connections, here 0, and remembers which "
-		      "backend a client had.)");
+	              "backend a client had.)");
 	if (e->inputs->quarantined_count > 0)
 		printf("\nquarantined rows, which route nobody:\n");
 	for (size_t i = 0; i < e->inputs->quarantined_count; i++) {

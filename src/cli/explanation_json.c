@@ -64,19 +64,19 @@ static json_t *place_json(const struct explanation *e)
 		prefix_format(&p->network, network);
 	if (p->source == PLACE_SPECIAL)
 		special = json_pack("{s:o, s:o}", "name", text(p->special->name), "rfc",
-				    text(p->special->rfc));
+		                    text(p->special->rfc));
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "source",
-			 text(place_source_word(p->source)), "network", text(network), "special",
-			 special, "country", text(p->country), "country_name",
-			 text(country_name(p->country)), "region", text(region_name(p->region)),
-			 "region_source", text(region_source_word(e->region_source)));
+	                 text(place_source_word(p->source)), "network", text(network), "special",
+	                 special, "country", text(p->country), "country_name",
+	                 text(country_name(p->country)), "region", text(region_name(p->region)),
+	                 "region_source", text(region_source_word(e->region_source)));
 }
 
 static json_t *geo_json(const struct inputs *in)
 {
 	return json_pack("{s:o, s:o, s:I}", "path", text(in->config.geoip_path), "type",
-			 text(geo_db_type(in->geo)), "build_epoch",
-			 (json_int_t)geo_db_build_epoch(in->geo));
+	                 text(geo_db_type(in->geo)), "build_epoch",
+	                 (json_int_t)geo_db_build_epoch(in->geo));
 }
 
 static json_t *quarantined_json(const struct inputs *in)
@@ -88,8 +88,8 @@ static json_t *quarantined_json(const struct inputs *in)
 
 		if (json_array_append_new(
 			    list, json_pack("{s:o, s:o, s:o, s:o, s:o}", "table", text(q->table),
-					    "row", text(q->row), "column", text(q->column), "value",
-					    text(q->value), "why", text(q->why))) != 0) {
+		                            "row", text(q->row), "column", text(q->column), "value",
+		                            text(q->value), "why", text(q->why))) != 0) {
 			json_decref(list);
 			return NULL;
 		}
@@ -102,21 +102,21 @@ static json_t *candidate_json(const struct explanation *e, const struct candidat
 	const struct backend *b = c->backend;
 	char addr[ENDPOINT_TEXT_MAX];
 	json_t *row = json_pack("{s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "id",
-				text(b->id), "app", text(b->app), "region",
-				text(region_name(b->region)), "country", text(b->country), "addr",
-				text(endpoint_format(&b->addr, addr)), "weight",
-				(json_int_t)b->weight, "soft_limit", (json_int_t)b->soft_limit,
-				"hard_limit", (json_int_t)b->hard_limit, "connections",
-				(json_int_t)live_connections(e->table->live, b->slot), "excluded",
-				text(exclusion_word(c->terms.exclusion)));
+	                        text(b->id), "app", text(b->app), "region",
+	                        text(region_name(b->region)), "country", text(b->country), "addr",
+	                        text(endpoint_format(&b->addr, addr)), "weight",
+	                        (json_int_t)b->weight, "soft_limit", (json_int_t)b->soft_limit,
+	                        "hard_limit", (json_int_t)b->hard_limit, "connections",
+	                        (json_int_t)live_connections(e->table->live, b->slot), "excluded",
+	                        text(exclusion_word(c->terms.exclusion)));
 	json_t *terms;
 
 	if (row == NULL || c->terms.exclusion != EXCLUDED_NOT)
 		return row;
 	terms = json_pack("{s:I, s:f, s:f, s:b, s:f}", "region_score",
-			  (json_int_t)c->terms.region_score, "load_factor", c->terms.load_factor,
-			  "score", c->terms.score, "own_country", c->terms.own_country, "share",
-			  c->share);
+	                  (json_int_t)c->terms.region_score, "load_factor", c->terms.load_factor,
+	                  "score", c->terms.score, "own_country", c->terms.own_country, "share",
+	                  c->share);
 	if (terms == NULL || json_object_update(row, terms) != 0) {
 		json_decref(row);
 		row = NULL;
@@ -141,9 +141,9 @@ static json_t *candidates_json(const struct explanation *e)
 static json_t *routes_json(const struct explanation *e)
 {
 	return json_pack("{s:o, s:I, s:I, s:o}", "path", text(e->inputs->config.db_path),
-			 "backends", (json_int_t)e->table->backend_count, "usable",
-			 (json_int_t)e->table->usable_count, "quarantined",
-			 quarantined_json(e->inputs));
+	                 "backends", (json_int_t)e->table->backend_count, "usable",
+	                 (json_int_t)e->table->usable_count, "quarantined",
+	                 quarantined_json(e->inputs));
 }
 
 int explanation_print_json(const struct explanation *e)
@@ -151,12 +151,12 @@ int explanation_print_json(const struct explanation *e)
 	char ip[IP_TEXT_MAX];
 	char why[WHY_MAX];
 	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "client",
-				 text(ip_format(&e->client, ip)), "place", place_json(e),
-				 "local_region", text(region_name(e->table->local_region)), "app",
-				 text(e->app), "geo", geo_json(e->inputs), "routes", routes_json(e),
-				 "backends", candidates_json(e), "winner",
-				 text(e->winner != NULL ? e->winner->id : NULL), "drawn",
-				 e->best_count > 1, "why", text(explanation_why(e, why)));
+	                         text(ip_format(&e->client, ip)), "place", place_json(e),
+	                         "local_region", text(region_name(e->table->local_region)), "app",
+	                         text(e->app), "geo", geo_json(e->inputs), "routes", routes_json(e),
+	                         "backends", candidates_json(e), "winner",
+	                         text(e->winner != NULL ? e->winner->id : NULL), "drawn",
+	                         e->best_count > 1, "why", text(explanation_why(e, why)));
 
 	if (root == NULL)
 		return -ENOMEM;

@@ -60,10 +60,10 @@ static void collect(void *arg, const struct bad_row *bad)
 	struct collector *c = arg;
 	struct arena *a = &c->in->arena;
 	struct quarantined q = {.table = arena_strdup(a, bad->table),
-				.row = arena_strdup(a, bad->row),
-				.column = arena_strdup(a, bad->error.column),
-				.value = arena_strdup(a, bad->error.value),
-				.why = arena_strdup(a, bad->error.why)};
+	                        .row = arena_strdup(a, bad->row),
+	                        .column = arena_strdup(a, bad->error.column),
+	                        .value = arena_strdup(a, bad->error.value),
+	                        .why = arena_strdup(a, bad->error.why)};
 
 	if (q.table == NULL || q.row == NULL || q.column == NULL || q.value == NULL ||
 	    q.why == NULL || make_room(c) != 0) {
@@ -96,7 +96,7 @@ int inputs_read_routes(struct inputs *in, char error[STORE_ERROR_MAX])
 		r = -ENOMEM;
 	if (r == -EBUSY)
 		snprintf(error, STORE_ERROR_MAX, "%s: another process keeps it locked",
-			 in->config.db_path);
+		         in->config.db_path);
 	else if (r != 0 && *error == '\0')
 		snprintf(error, STORE_ERROR_MAX, "%s: %s", in->config.db_path, strerror(-r));
 	return r;
@@ -105,7 +105,7 @@ int inputs_read_routes(struct inputs *in, char error[STORE_ERROR_MAX])
 char *quarantined_format(const struct quarantined *q, char buf[QUARANTINED_TEXT_MAX])
 {
 	snprintf(buf, QUARANTINED_TEXT_MAX, "%s %s: %s = %s: %s", q->table, q->row, q->column,
-		 q->value, q->why);
+	         q->value, q->why);
 	for (char *p = buf; *p != '\0'; p++) {
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = '?';

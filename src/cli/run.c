@@ -112,8 +112,8 @@ static uint32_t fit_to_files(struct config *c)
 		log_uint(&l, "max_conn", c->max_conn);
 		log_uint(&l, "open_files", files);
 		log_str(&l, "advice",
-			"raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to two for "
-			"each connection and some more");
+		        "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) to two for "
+		        "each connection and some more");
 		log_end(&l);
 	}
 	return (uint32_t)c->max_conn;
@@ -271,8 +271,8 @@ static void answer_status(struct runner *r, const char *word)
 	char text[STATUS_TEXT_MAX];
 
 	snprintf(text, sizeof(text), "%s version=%llu backends=%u usable=%u sessions=%u\n", word,
-		 (unsigned long long)t->version, t->backend_count, t->usable_count,
-		 live_total(r->live));
+	         (unsigned long long)t->version, t->backend_count, t->usable_count,
+	         live_total(r->live));
 	status_answer(r->status_fd, text);
 }
 
@@ -377,7 +377,7 @@ int run_main(void)
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
 	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
-		  (enum log_format)r.config.log_format);
+	          (enum log_format)r.config.log_format);
 	r.signal_fd = open_signals();
 	err = log_start();
 	if (err == 0)

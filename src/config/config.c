@@ -57,10 +57,10 @@ static const char *const words_retry_on[] = {
 static const char *const words_relay_mode[] = {
 	[RELAY_AUTO] = "auto", [RELAY_COPY] = "copy", [RELAY_SPLICE] = "splice", NULL};
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",
-					      [LOG_WARN] = "warn",
-					      [LOG_INFO] = "info",
-					      [LOG_DEBUG] = "debug",
-					      NULL};
+                                              [LOG_WARN] = "warn",
+                                              [LOG_INFO] = "info",
+                                              [LOG_DEBUG] = "debug",
+                                              NULL};
 static const char *const words_log_format[] = {[LOG_TEXT] = "text", [LOG_JSON] = "json", NULL};
 
 /* A BOOL is at the same time its word's place modulo 2. */
@@ -100,7 +100,7 @@ static const char *dots(size_t len)
 }
 
 __attribute__((format(printf, 2, 3))) static int refuse(char why[WHY_BYTES], const char *format,
-							...)
+                                                        ...)
 {
 	va_list args;
 
@@ -120,7 +120,7 @@ static int uint_parse(const struct option *o, const char *text, uint64_t *ret_va
 		return refuse(why, "not a whole number");
 	for (const char *p = text; *p != '\0'; p++)
 		huge |= __builtin_mul_overflow(value, 10u, &value) ||
-			__builtin_add_overflow(value, (unsigned)(*p - '0'), &value);
+		        __builtin_add_overflow(value, (unsigned)(*p - '0'), &value);
 	if (huge || value < o->least || value > o->most)
 		return refuse(why, "out of range");
 	*ret_value = value;
@@ -176,10 +176,10 @@ static int prefixes_parse(const char *text, struct prefix_map **ret_map, char *w
 
 	if (r == -EDOM)
 		return refuse(why, "\"%.*s\" has bits set behind its prefix", shown(bad_len),
-			      text + bad_at);
+		              text + bad_at);
 	if (r == -EINVAL)
 		return refuse(why, "\"%.*s\" is neither an address nor a CIDR", shown(bad_len),
-			      text + bad_at);
+		              text + bad_at);
 	return r;
 }
 
@@ -190,7 +190,7 @@ static bool option_may_be_empty(const struct option *o)
 
 /* Parses text into the option's field of c. 0; -EINVAL with a reason in why; -ENOMEM. */
 static int option_set(const struct option *o, const char *text, struct config *c,
-		      char why[WHY_BYTES])
+                      char why[WHY_BYTES])
 {
 	void *field = (char *)c + o->offset;
 	int place = 0;
@@ -240,15 +240,15 @@ static const char *option_allowed(const struct option *o, char buf[ALLOWED_BYTES
 	case OPTION_STRING:
 	case OPTION_PATH:
 		snprintf(buf, ALLOWED_BYTES, "%ju..%ju bytes", (uintmax_t)o->least,
-			 (uintmax_t)o->most);
+		         (uintmax_t)o->most);
 		break;
 	case OPTION_UINT:
 		snprintf(buf, ALLOWED_BYTES, "%ju..%ju%s%s", (uintmax_t)o->least,
-			 (uintmax_t)o->most, space, o->unit);
+		         (uintmax_t)o->most, space, o->unit);
 		break;
 	case OPTION_ENDPOINT:
 		snprintf(buf, ALLOWED_BYTES, "ADDRESS:PORT, [IPV6]:PORT, :PORT%s",
-			 o->least == 0 ? ", or empty" : "");
+		         o->least == 0 ? ", or empty" : "");
 		break;
 	case OPTION_PREFIXES:
 		snprintf(buf, ALLOWED_BYTES, "addresses and CIDRs, commas between");
@@ -257,7 +257,7 @@ static const char *option_allowed(const struct option *o, char buf[ALLOWED_BYTES
 	case OPTION_CHOICE:
 		for (int i = 0; o->words[i] != NULL && len < ALLOWED_BYTES; i++)
 			len += (size_t)snprintf(buf + len, ALLOWED_BYTES - len, "%s%s",
-						i > 0 ? ", " : "", o->words[i]);
+			                        i > 0 ? ", " : "", o->words[i]);
 		break;
 	}
 	return buf;
@@ -273,7 +273,7 @@ static const char *option_default(const struct option *o)
 /* One line, whatever bytes the environment holds: nothing in it ends a line or drives a terminal.
  */
 __attribute__((format(printf, 3, 4))) static void report(const struct config_report *to, bool fatal,
-							 const char *format, ...)
+                                                         const char *format, ...)
 {
 	char line[LINE_BYTES];
 	va_list args;
@@ -289,7 +289,7 @@ __attribute__((format(printf, 3, 4))) static void report(const struct config_rep
 }
 
 static void report_value(const struct config_report *to, const struct option *o, const char *text,
-			 const char *why)
+                         const char *why)
 {
 	size_t len = strlen(text);
 	char allowed[ALLOWED_BYTES];
@@ -381,7 +381,7 @@ static const char *environment_find(char *const *environment, const char *variab
 }
 
 int config_read(char *const *environment, const struct config_report *report_to,
-		struct config *ret_config)
+                struct config *ret_config)
 {
 	struct config c = {0};
 	int result = 0;
@@ -455,10 +455,10 @@ void config_print_options(FILE *to)
 
 		if (strcmp(group, o->group) != 0)
 			fprintf(to, "%s%-36s  %-14s  %s\n", i > 0 ? "\n" : "", o->group, "default",
-				"allowed");
+			        "allowed");
 		group = o->group;
 		fprintf(to, "  %-34s  %-14s  %s\n", o->variable, option_default(o),
-			option_allowed(o, allowed));
+		        option_allowed(o, allowed));
 		print_wrapped(to, 6, o->help);
 	}
 }

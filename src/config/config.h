@@ -44,7 +44,7 @@ struct config_report {
  * reported, not just the first. DEBUG and the log level debug come out as both or neither.
  * 0; -EINVAL or -ENOMEM when a fatal one was (then *ret_config is not written). */
 MUST_CHECK int config_read(char *const *environment, const struct config_report *report,
-			   struct config *ret_config);
+                           struct config *ret_config);
 void config_done(struct config *c);
 
 /* False for an empty EDGEPROXY_LISTEN_ADDR, the all-zero endpoint. Any other one with port 0

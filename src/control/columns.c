@@ -74,7 +74,7 @@ static void value_describe(const struct column_value *v, char buf[ROW_VALUE_MAX]
 }
 
 void row_error_set(struct row_error *e, const char *column, const struct column_value *value,
-		   const char *why)
+                   const char *why)
 {
 	e->column = column;
 	value_describe(value, e->value);
@@ -109,7 +109,7 @@ static bool text_to_integer(const char *text, size_t len, int64_t *ret)
 }
 
 static bool read_number(const struct reader *r, int column, int64_t least, int64_t most,
-			int64_t *ret)
+                        int64_t *ret)
 {
 	const struct column_value *v = &r->values[column];
 	char why[ROW_WHY_MAX];
@@ -130,7 +130,7 @@ static bool read_number(const struct reader *r, int column, int64_t least, int64
 		return true;
 	}
 	snprintf(why, sizeof(why), "must be a whole number, %lld..%lld", (long long)least,
-		 (long long)most);
+	         (long long)most);
 	return refuse(r, column, why);
 }
 
@@ -145,7 +145,7 @@ static bool read_bool(const struct reader *r, int column, bool *ret)
 }
 
 static bool read_u32(const struct reader *r, int column, uint32_t least, uint32_t most,
-		     uint32_t *ret)
+                     uint32_t *ret)
 {
 	int64_t value;
 
@@ -282,7 +282,7 @@ static bool read_backend(const struct reader *r, struct backend_row *row)
 }
 
 enum row_verdict columns_backend(const struct column_value values[BACKEND_COLUMNS],
-				 struct backend_row *ret_row, struct row_error *ret_error)
+                                 struct backend_row *ret_row, struct row_error *ret_error)
 {
 	struct row_error error, ignored;
 	struct reader r = {backend_columns, values, &error};
@@ -326,7 +326,7 @@ static bool read_service(const struct reader *r, struct service_row *row)
 }
 
 enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMNS],
-				 struct service_row *ret_row, struct row_error *ret_error)
+                                 struct service_row *ret_row, struct row_error *ret_error)
 {
 	struct reader r = {service_columns, values, ret_error};
 	struct service_row row = {0};
@@ -338,7 +338,7 @@ enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMN
 }
 
 enum row_verdict columns_geo_override(const struct column_value values[GEO_OVERRIDE_COLUMNS],
-				      struct geo_override_row *ret_row, struct row_error *ret_error)
+                                      struct geo_override_row *ret_row, struct row_error *ret_error)
 {
 	struct reader r = {geo_override_columns, values, ret_error};
 	struct geo_override_row row = {0};
@@ -351,7 +351,7 @@ enum row_verdict columns_geo_override(const struct column_value values[GEO_OVERR
 	if (rc != 0) {
 		refuse(&r, GEO_OVERRIDE_CIDR,
 		       rc == -EDOM ? "has bits set behind the prefix length"
-				   : "must be an address or address/length");
+		                   : "must be an address or address/length");
 		return ROW_BAD;
 	}
 	if (!read_country_or_none(&r, GEO_OVERRIDE_COUNTRY, row.country))
@@ -364,8 +364,8 @@ enum row_verdict columns_geo_override(const struct column_value values[GEO_OVERR
 }
 
 enum row_verdict columns_country_region(const struct column_value values[COUNTRY_REGION_COLUMNS],
-					struct country_region_row *ret_row,
-					struct row_error *ret_error)
+                                        struct country_region_row *ret_row,
+                                        struct row_error *ret_error)
 {
 	struct reader r = {country_region_columns, values, ret_error};
 	struct country_region_row row = {0};

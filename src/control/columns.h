@@ -72,26 +72,26 @@ enum row_verdict {
 	ROW_GOOD,    /* *ret_row is written; its texts are those of the values */
 	ROW_BAD,     /* *ret_error is written */
 	ROW_DROPPED, /* marked deleted and bad besides: it routes nowhere, so nobody needs to know
-		      */
+	              */
 };
 
 MUST_CHECK enum row_verdict columns_backend(const struct column_value values[BACKEND_COLUMNS],
-					    struct backend_row *ret_row,
-					    struct row_error *ret_error);
+                                            struct backend_row *ret_row,
+                                            struct row_error *ret_error);
 /* app: NULL or '' for every app. accept_proxy: NULL or 1, or 0. send_proxy: NULL or 0, 1 or 2. */
 MUST_CHECK enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMNS],
-					    struct service_row *ret_row,
-					    struct row_error *ret_error);
+                                            struct service_row *ret_row,
+                                            struct row_error *ret_error);
 /* region NULL: the country's. Both NULL: these addresses have no country and no region. */
 MUST_CHECK enum row_verdict
 columns_geo_override(const struct column_value values[GEO_OVERRIDE_COLUMNS],
-		     struct geo_override_row *ret_row, struct row_error *ret_error);
+                     struct geo_override_row *ret_row, struct row_error *ret_error);
 MUST_CHECK enum row_verdict
 columns_country_region(const struct column_value values[COUNTRY_REGION_COLUMNS],
-		       struct country_region_row *ret_row, struct row_error *ret_error);
+                       struct country_region_row *ret_row, struct row_error *ret_error);
 
 /* Fills an error about a value, for callers with reasons of their own (a key that came before). */
 void row_error_set(struct row_error *e, const char *column, const struct column_value *value,
-		   const char *why);
+                   const char *why);
 
 #endif

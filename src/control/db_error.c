@@ -51,5 +51,5 @@ int db_error_sqlite(char error[STORE_ERROR_MAX], sqlite3 *db, const char *path, 
 	if (rc == SQLITE_READONLY_ROLLBACK)
 		advice = "; a writer died inside a transaction: open it once with sqlite3";
 	return db_error(error, db_errno(rc), "%s: %s (SQLite %d)%s", path,
-			db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc), rc, advice);
+	                db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc), rc, advice);
 }

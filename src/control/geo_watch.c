@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,14 +55,17 @@ static void adopt(struct geo_watch *w, struct geo_db *db)
 }
 
 int geo_watch_start(const struct geo_watch_options *options, struct geo_watch **ret_watch,
-		    char error[GEO_ERROR_MAX])
+                    char error[GEO_ERROR_MAX])
 {
 	struct geo_watch *w = calloc(1, sizeof(*w));
+	char why[GEO_ERROR_MAX];
 	struct geo_db *db;
 	int rc;
 
-	if (w == NULL)
+	if (w == NULL) {
+		snprintf(error, GEO_ERROR_MAX, "out of memory");
 		return -ENOMEM;
+	}
 	w->options = *options;
 	if (options->path[0] == '\0') {
 		rc = geo_db_open_embedded(&db, error);
@@ -70,7 +74,10 @@ int geo_watch_start(const struct geo_watch_options *options, struct geo_watch **
 		if (fingerprint_take(options->path, &w->tried) != 0)
 			w->tried.valid = false;
 		w->last = w->tried;
-		rc = geo_db_open(options->path, &db, error);
+		rc = geo_db_open(options->path, &db, why);
+		if (rc != 0)
+			snprintf(error, GEO_ERROR_MAX, "EDGEPROXY_GEOIP_PATH=%.96s: %.128s",
+			         options->path, why);
 	}
 	if (rc != 0) {
 		free(w);

@@ -25,7 +25,7 @@ struct geo_watch;
  * take the embedded database: that would route wrongly and nobody would know. 0, or -errno with one
  * line in error. */
 MUST_CHECK int geo_watch_start(const struct geo_watch_options *options,
-			       struct geo_watch **ret_watch, char error[GEO_ERROR_MAX]);
+                               struct geo_watch **ret_watch, char error[GEO_ERROR_MAX]);
 void geo_watch_free(struct geo_watch *w); /* NULL-safe */
 
 /* Looks whether the file has changed. A changed file is opened when it has looked the same at two

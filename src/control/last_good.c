@@ -79,10 +79,10 @@ static int write_backends(const struct writer *w, const struct route_rows *rows)
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = prepare(w,
-			 "INSERT INTO backends (id, app, region, wg_ip, port, healthy, weight,"
-			 " soft_limit, hard_limit, deleted, country, state)"
-			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-			 &stmt);
+	                 "INSERT INTO backends (id, app, region, wg_ip, port, healthy, weight,"
+	                 " soft_limit, hard_limit, deleted, country, state)"
+	                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	                 &stmt);
 
 	for (size_t i = 0; rc == 0 && i < rows->backend_count; i++) {
 		const struct backend_row *row = &rows->backends[i];
@@ -110,9 +110,9 @@ static int write_services(const struct writer *w, const struct route_rows *rows)
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = prepare(w,
-			 "INSERT INTO services (listen, app, accept_proxy, send_proxy)"
-			 " VALUES (?1, ?2, ?3, ?4)",
-			 &stmt);
+	                 "INSERT INTO services (listen, app, accept_proxy, send_proxy)"
+	                 " VALUES (?1, ?2, ?3, ?4)",
+	                 &stmt);
 
 	for (size_t i = 0; rc == 0 && i < rows->service_count; i++) {
 		const struct service_row *row = &rows->services[i];
@@ -132,9 +132,9 @@ static int write_overrides(const struct writer *w, const struct route_rows *rows
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = prepare(w,
-			 "INSERT OR REPLACE INTO geo_overrides (cidr, country, region)"
-			 " VALUES (?1, ?2, ?3)",
-			 &stmt);
+	                 "INSERT OR REPLACE INTO geo_overrides (cidr, country, region)"
+	                 " VALUES (?1, ?2, ?3)",
+	                 &stmt);
 
 	for (size_t i = 0; rc == 0 && i < rows->override_count; i++) {
 		const struct geo_override_row *row = &rows->overrides[i];
@@ -153,8 +153,8 @@ static int write_country_regions(const struct writer *w, const struct route_rows
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = prepare(w,
-			 "INSERT OR REPLACE INTO country_regions (country, region) VALUES (?1, ?2)",
-			 &stmt);
+	                 "INSERT OR REPLACE INTO country_regions (country, region) VALUES (?1, ?2)",
+	                 &stmt);
 
 	for (size_t i = 0; rc == 0 && i < rows->country_region_count; i++) {
 		bind_text(stmt, 1, rows->country_regions[i].country);
@@ -169,8 +169,8 @@ static int write_file(const char *path, const struct route_rows *rows, char erro
 {
 	struct writer w = {.path = path, .error = error};
 	int rc = sqlite3_open_v2(path, &w.db,
-				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-				 NULL);
+	                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+	                         NULL);
 
 	rc = rc == SQLITE_OK ? 0 : failed(&w, rc);
 	if (rc == 0)
@@ -280,7 +280,7 @@ static int make_names_durable(const char *dir)
 }
 
 int last_good_save(const char *state_dir, const struct route_rows *rows,
-		   char error[STORE_ERROR_MAX])
+                   char error[STORE_ERROR_MAX])
 {
 	char path[PATH_MAX];
 	char part[PATH_MAX];
@@ -307,7 +307,7 @@ int last_good_save(const char *state_dir, const struct route_rows *rows,
 }
 
 int last_good_load(const char *state_dir, const char *app, struct route_rows *ret_rows,
-		   char error[STORE_ERROR_MAX])
+                   char error[STORE_ERROR_MAX])
 {
 	const struct store_read_options options = {.fresh = true, .app = app};
 	struct store *store;
@@ -320,7 +320,7 @@ int last_good_load(const char *state_dir, const char *app, struct route_rows *re
 	rc = seal_check(path);
 	if (rc != 0)
 		return db_error(error, rc, "%s: %s", path,
-				rc == -EBADMSG ? "damaged: its checksum is wrong" : strerror(-rc));
+		                rc == -EBADMSG ? "damaged: its checksum is wrong" : strerror(-rc));
 	rc = store_new(path, &store);
 	if (rc != 0)
 		return db_error(error, rc, "%s: out of memory", path);

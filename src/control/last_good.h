@@ -15,11 +15,11 @@
 /* Replaces the file in one step: whoever reads it, at any time and after any crash, sees the old
  * rows or the new ones. Blocks for a write to the disk. 0, or -errno with one line in error. */
 MUST_CHECK int last_good_save(const char *state_dir, const struct route_rows *rows,
-			      char error[STORE_ERROR_MAX]);
+                              char error[STORE_ERROR_MAX]);
 
 /* What was saved, rows of other apps left out. 0; -ENOENT (nothing was saved); another -errno with
  * one line in error. */
 MUST_CHECK int last_good_load(const char *state_dir, const char *app, struct route_rows *ret_rows,
-			      char error[STORE_ERROR_MAX]);
+                              char error[STORE_ERROR_MAX]);
 
 #endif

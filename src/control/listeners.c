@@ -26,7 +26,7 @@ void listeners_done(struct listeners *l)
 }
 
 int listeners_get(struct listeners *l, const struct endpoint *addr,
-		  struct listen_socket **ret_socket)
+                  struct listen_socket **ret_socket)
 {
 	struct listening *all;
 	struct listen_socket *socket;
@@ -52,7 +52,7 @@ int listeners_get(struct listeners *l, const struct endpoint *addr,
 }
 
 bool listeners_same(const struct listeners *l, const struct endpoint *bound,
-		    const struct endpoint *addr)
+                    const struct endpoint *addr)
 {
 	for (size_t i = 0; i < l->count; i++) {
 		if (endpoint_equal(&l->all[i].addr, addr))

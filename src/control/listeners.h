@@ -34,10 +34,10 @@ void listeners_done(struct listeners *l);
 /* The socket of an address (also given as bound, where its port was 0), opened if need be; a
  * reference for the caller. 0 or -errno. */
 MUST_CHECK int listeners_get(struct listeners *l, const struct endpoint *addr,
-			     struct listen_socket **ret_socket);
+                             struct listen_socket **ret_socket);
 /* Is bound, an address as bound, the one that the socket of addr got? */
 bool listeners_same(const struct listeners *l, const struct endpoint *bound,
-		    const struct endpoint *addr);
+                    const struct endpoint *addr);
 /* After each table, and each tick: sockets that no service of t has, and has had for
  * LISTENER_RETIRE_MS, stop listening, even where a session still holds them. */
 void listeners_sweep(struct listeners *l, const struct table *t, uint64_t now_ms);

@@ -33,7 +33,7 @@ void quarantine_log_done(struct quarantine_log *q)
 static uint64_t complaint_hash(const struct bad_row *bad)
 {
 	const char *const texts[] = {bad->table, bad->row, bad->error.column, bad->error.value,
-				     bad->error.why};
+	                             bad->error.why};
 	uint64_t hash = 0;
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

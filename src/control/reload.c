@@ -173,7 +173,7 @@ static int build(struct reload *r, const struct route_rows *rows, const struct s
 }
 
 static void log_loaded(const struct reload *r, enum log_level level, const char *source,
-		       size_t quarantined)
+                       size_t quarantined)
 {
 	struct log_line l;
 
@@ -233,7 +233,7 @@ static void hold(struct reload *r, size_t usable, uint64_t now_ms)
 	log_uint(&l, "kept_version", r->table->version);
 	log_uint(&l, "accepted_in_secs", r->options.config->shrink_hold_secs);
 	log_str(&l, "advice",
-		"more than half of the usable backends would go; SIGHUP accepts it now");
+	        "more than half of the usable backends would go; SIGHUP accepts it now");
 	log_end(&l);
 }
 
@@ -252,7 +252,7 @@ static void log_accepted(enum accept by, size_t usable_now, size_t usable_new)
 
 /* What to do with rows that were read well. 0, or -errno: they make no table. */
 static int consider(struct reload *r, struct route_rows *rows, size_t quarantined,
-		    enum accept accept, uint64_t now_ms)
+                    enum accept accept, uint64_t now_ms)
 {
 	size_t usable_now = r->table->usable_count;
 	size_t usable_new = route_rows_usable(rows);
@@ -286,7 +286,7 @@ static int consider(struct reload *r, struct route_rows *rows, size_t quarantine
 }
 
 static int read_store(struct reload *r, bool fresh, struct route_rows *ret_rows,
-		      size_t *ret_quarantined, char error[STORE_ERROR_MAX])
+                      size_t *ret_quarantined, char error[STORE_ERROR_MAX])
 {
 	const struct store_read_options options = {
 		.fresh = fresh,

@@ -26,9 +26,9 @@ static const struct source {
 	[TABLE_BACKENDS] = {"backends", backend_columns, BACKEND_COLUMNS, true, BACKENDS_MAX},
 	[TABLE_SERVICES] = {"services", service_columns, SERVICE_COLUMNS, false, SERVICES_MAX},
 	[TABLE_GEO_OVERRIDES] = {"geo_overrides", geo_override_columns, GEO_OVERRIDE_COLUMNS, false,
-				 GEO_OVERRIDES_MAX},
+                                 GEO_OVERRIDES_MAX},
 	[TABLE_COUNTRY_REGIONS] = {"country_regions", country_region_columns,
-				   COUNTRY_REGION_COLUMNS, false, COUNTRY_INDEX_MAX},
+                                   COUNTRY_REGION_COLUMNS, false, COUNTRY_INDEX_MAX},
 };
 
 /* The longest key that is good: the others are shorter. */
@@ -49,7 +49,7 @@ struct reading {
 };
 
 static void quarantine(struct reading *r, sqlite3_stmt *stmt, const struct column_value *key,
-		       const struct row_error *why)
+                       const struct row_error *why)
 {
 	struct bad_row bad = {.table = r->source->name, .error = *why};
 	char name[KEY_MAX + 1];
@@ -106,7 +106,7 @@ union any_row {
 };
 
 static enum row_verdict check_row(enum table_kind kind, const struct column_value *values,
-				  union any_row *ret_row, struct row_error *ret_error)
+                                  union any_row *ret_row, struct row_error *ret_error)
 {
 	switch (kind) {
 	case TABLE_BACKENDS:
@@ -222,7 +222,7 @@ static int find_columns(struct reading *r, sqlite3_stmt *stmt)
 		}
 		if (r->index_of[i] < 0 && column->needed)
 			return db_error(r->error, -EINVAL, "%s: table %s has no column %s",
-					r->reader->path, r->source->name, column->name);
+			                r->reader->path, r->source->name, column->name);
 	}
 	return 0;
 }
@@ -260,12 +260,12 @@ static int prepare_select(const struct reading *r, sqlite3_stmt **ret_stmt)
 	int rc;
 
 	snprintf(sql, sizeof(sql), "SELECT rowid, * FROM main.%s ORDER BY %s COLLATE BINARY, rowid",
-		 name, key);
+	         name, key);
 	rc = sqlite3_prepare_v2(r->db, sql, -1, ret_stmt, NULL);
 	if (rc == SQLITE_ERROR) {
 		/* A table WITHOUT ROWID; or without its key, which find_columns() tells. */
 		snprintf(sql, sizeof(sql),
-			 "SELECT NULL, * FROM main.%s ORDER BY \"%s\" COLLATE BINARY", name, key);
+		         "SELECT NULL, * FROM main.%s ORDER BY \"%s\" COLLATE BINARY", name, key);
 		rc = sqlite3_prepare_v2(r->db, sql, -1, ret_stmt, NULL);
 	}
 	return rc == SQLITE_OK ? 0 : sqlite_failed(r, rc);
@@ -281,7 +281,7 @@ static int read_table(struct reading *r)
 		return rc;
 	if (!exists && r->source->needed)
 		return db_error(r->error, -EINVAL, "%s: there is no table %s", r->reader->path,
-				r->source->name);
+		                r->source->name);
 	if (!exists)
 		return 0;
 	rc = prepare_select(r, &stmt);
@@ -301,7 +301,7 @@ static int read_table(struct reading *r)
 }
 
 int row_reader_run(const struct row_reader *reader, sqlite3 *db, struct route_rows *rows,
-		   size_t *quarantined, char error[STORE_ERROR_MAX])
+                   size_t *quarantined, char error[STORE_ERROR_MAX])
 {
 	int rc = 0;
 

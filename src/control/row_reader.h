@@ -28,6 +28,6 @@ struct row_reader {
  * *quarantined. Of rows with the same key the first counts. The caller has a transaction open, so
  * that the tables belong together. 0, or -errno with one line in error: *rows holds a part then. */
 MUST_CHECK int row_reader_run(const struct row_reader *reader, sqlite3 *db, struct route_rows *rows,
-			      size_t *quarantined, char error[STORE_ERROR_MAX]);
+                              size_t *quarantined, char error[STORE_ERROR_MAX]);
 
 #endif

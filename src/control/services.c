@@ -20,7 +20,7 @@ static struct listen_options listen_options_of(const struct config *c)
 	return (struct listen_options){
 		.backlog = (int)c->listen_backlog,
 		.tcp = {.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
-			.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms},
+	                .user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms},
 	};
 }
 
@@ -53,9 +53,9 @@ int services_open_own(struct services *s, char error[STORE_ERROR_MAX])
 	if (rc == 0)
 		return 0;
 	return db_error(error, rc, "EDGEPROXY_LISTEN_ADDR=%s: %s%s", endpoint_format(own, text),
-			strerror(-rc),
-			rc == -EADDRINUSE ? "; another process, perhaps another edgeproxy, has it"
-					  : "");
+	                strerror(-rc),
+	                rc == -EADDRINUSE ? "; another process, perhaps another edgeproxy, has it"
+	                                  : "");
 }
 
 void service_set_done(struct service_set *set)
@@ -80,7 +80,7 @@ static int add_service(struct services *s, struct service_set *set, const struct
 		return rc;
 	/* A port 0 becomes the one that the kernel chose. */
 	service = service_new(row->listen.port != 0 ? &row->listen : &socket->addr, app,
-			      row->accept_proxy, row->send_proxy, socket);
+	                      row->accept_proxy, row->send_proxy, socket);
 	if (service == NULL)
 		return -ENOMEM;
 	set->all[set->count++] = service;
@@ -99,7 +99,7 @@ static bool is_own_address(const struct services *s, const struct endpoint *list
 
 /* EDGEPROXY_LISTEN_ADDR, with the options of the row that names it, if there is one. */
 static int open_own_service(struct services *s, const struct route_rows *rows,
-			    struct service_set *set)
+                            struct service_set *set)
 {
 	struct service_row row = {
 		.listen = s->config->listen_addr,
@@ -138,7 +138,7 @@ static void add_listen_failure(struct listen_failures *f, const struct endpoint 
 
 /* Says what fails when that is not what failed before, and now and then while it lasts. */
 static void log_listen_failures(struct services *s, const struct listen_failures *f,
-				uint64_t now_ms)
+                                uint64_t now_ms)
 {
 	char text[ENDPOINT_TEXT_MAX];
 	struct log_line l;
@@ -158,7 +158,7 @@ static void log_listen_failures(struct services *s, const struct listen_failures
 /* A row whose address cannot be had is logged and left out. 0 or -errno: the own service could not
  * be made. */
 int services_open(struct services *s, const struct route_rows *rows, struct service_set *set,
-		  uint64_t now_ms)
+                  uint64_t now_ms)
 {
 	struct listen_failures failures;
 	int rc;

@@ -37,7 +37,7 @@ struct service_set {
 /* Own and rows. One of a row that cannot be listened on is logged and left out, and s->failing says
  * so. 0, or -errno when the own one cannot be made; service_set_done() either way. */
 MUST_CHECK int services_open(struct services *s, const struct route_rows *rows,
-			     struct service_set *set, uint64_t now_ms);
+                             struct service_set *set, uint64_t now_ms);
 void service_set_done(struct service_set *set);
 
 #endif

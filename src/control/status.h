@@ -24,6 +24,6 @@ void status_answer(int fd, const char *line);
 /* The other side. Waits at most timeout_ms in all. 0 with the line, without its end; -errno
  * (-ECONNREFUSED: there is no proxy; -ETIMEDOUT: it does not answer). */
 MUST_CHECK int status_ask(const char *listen_text, uint32_t timeout_ms,
-			  char ret_line[STATUS_TEXT_MAX]);
+                          char ret_line[STATUS_TEXT_MAX]);
 
 #endif

@@ -46,7 +46,7 @@ static int look(const struct store *s, struct fingerprint *ret, char error[STORE
 	if (rc == 0)
 		return 0;
 	return db_error(error, rc, "%s: %s", s->path,
-			rc == -EINVAL ? "not a regular file" : strerror(-rc));
+	                rc == -EINVAL ? "not a regular file" : strerror(-rc));
 }
 
 /* Does a file with this ending stand beside the database? A doubt counts as yes. */
@@ -75,20 +75,20 @@ static void disconnect(struct store *s)
 
 /* Opens name and takes the first look at the file, which SQLite itself puts off. An SQLite code. */
 static int open_at(struct store *s, const char *name, int flags, sqlite3 **ret_db,
-		   sqlite3_stmt **ret_version_of, char error[STORE_ERROR_MAX])
+                   sqlite3_stmt **ret_version_of, char error[STORE_ERROR_MAX])
 {
 	sqlite3 *db = NULL;
 	sqlite3_stmt *version_of = NULL;
 	int rc = sqlite3_open_v2(name, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | flags,
-				 NULL);
+	                         NULL);
 
 	if (rc == SQLITE_OK) {
 		sqlite3_extended_result_codes(db, 1);
 		sqlite3_busy_timeout(db, s->patience_ms);
 		rc = sqlite3_exec(db,
-				  "PRAGMA mmap_size=0; PRAGMA query_only=1;"
-				  "PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;",
-				  NULL, NULL, NULL);
+		                  "PRAGMA mmap_size=0; PRAGMA query_only=1;"
+		                  "PRAGMA trusted_schema=0; PRAGMA cell_size_check=1;",
+		                  NULL, NULL, NULL);
 	}
 	if (rc == SQLITE_OK)
 		rc = sqlite3_prepare_v2(db, "PRAGMA data_version", -1, &version_of, NULL);
@@ -134,7 +134,7 @@ static char *immutable_uri(const char *path)
  * its folder. When nothing waits in a WAL or a journal, the file alone is the whole truth and may
  * be read as if it could not change. store_read() makes sure afterwards that it did not. */
 static int open_immutable(struct store *s, sqlite3 **ret_db, sqlite3_stmt **ret_version_of,
-			  char error[STORE_ERROR_MAX])
+                          char error[STORE_ERROR_MAX])
 {
 	char *uri = immutable_uri(s->open_path);
 	int rc = SQLITE_NOMEM;
@@ -155,7 +155,7 @@ static bool could_not_open(int sqlite_rc)
 /* Replaces the connection by a new one. Where the new one cannot even be opened and the old one has
  * the same file, the old one is kept: it is the only way left to read it. */
 static int connect_fresh(struct store *s, const struct fingerprint *file,
-			 char error[STORE_ERROR_MAX])
+                         char error[STORE_ERROR_MAX])
 {
 	sqlite3 *db = NULL;
 	sqlite3_stmt *version_of = NULL;
@@ -210,7 +210,7 @@ static int read_version(struct store *s, int64_t *ret_version, char error[STORE_
 
 /* Everything in one transaction, which is over before this returns. */
 static int read_rows(struct store *s, const struct store_read_options *options,
-		     struct route_rows *rows, size_t *quarantined, char error[STORE_ERROR_MAX])
+                     struct route_rows *rows, size_t *quarantined, char error[STORE_ERROR_MAX])
 {
 	const struct row_reader reader = {
 		.path = s->path,
@@ -240,7 +240,7 @@ static bool still_immutable(const struct store *s, const struct fingerprint *bef
 }
 
 int store_read(struct store *s, const struct store_read_options *options,
-	       struct route_rows *ret_rows, size_t *ret_quarantined, char error[STORE_ERROR_MAX])
+               struct route_rows *ret_rows, size_t *ret_quarantined, char error[STORE_ERROR_MAX])
 {
 	struct fingerprint seen = s->seen;
 	struct fingerprint now;

@@ -43,7 +43,7 @@ struct store_read_options {
  * the caller's to route_rows_done(); *ret_quarantined is the number of bad rows. 0; -EBUSY, -ENOMEM
  * or another -errno with one line in error; bad_row may have been called then as well. */
 MUST_CHECK int store_read(struct store *s, const struct store_read_options *options,
-			  struct route_rows *ret_rows, size_t *ret_quarantined,
-			  char error[STORE_ERROR_MAX]);
+                          struct route_rows *ret_rows, size_t *ret_quarantined,
+                          char error[STORE_ERROR_MAX]);
 
 #endif

@@ -67,7 +67,7 @@ static const char *const canaries[] = {
 };
 
 __attribute__((format(printf, 3, 4))) static int fail(int err, char error[GEO_ERROR_MAX],
-						      const char *format, ...)
+                                                      const char *format, ...)
 {
 	va_list args;
 
@@ -171,11 +171,11 @@ static int canaries_check(const struct geo_db *db, char error[GEO_ERROR_MAX])
 	}
 	if (found == 0)
 		return fail(-EBADMSG, error,
-			    "holds none of the well-known addresses (%s and others)", canaries[0]);
+		            "holds none of the well-known addresses (%s and others)", canaries[0]);
 	return fail(-EBADMSG, error,
-		    "has no country (country.iso_code, registered_country.iso_code or "
-		    "country_code) in its records; its type is \"%.64s\"",
-		    db->mmdb.metadata.database_type);
+	            "has no country (country.iso_code, registered_country.iso_code or "
+	            "country_code) in its records; its type is \"%.64s\"",
+	            db->mmdb.metadata.database_type);
 }
 
 /* What libmaxminddb could not open. errno is as it left it. */
@@ -215,7 +215,7 @@ static int geo_db_new(int fd, uint64_t bytes, struct geo_db **ret_db, char error
 		err = fail(-ENOMEM, error, "out of memory");
 	else if (db->mmdb.metadata.ip_version != 4 && db->mmdb.metadata.ip_version != 6)
 		err = fail(-EBADMSG, error, "not a usable MMDB file: its IP version is %u",
-			   db->mmdb.metadata.ip_version);
+		           db->mmdb.metadata.ip_version);
 	else
 		err = canaries_check(db, error);
 	if (err) {
@@ -282,7 +282,7 @@ static int file_check(int file, struct stat *ret_st, char error[GEO_ERROR_MAX])
 		return fail(-EBADMSG, error, "not a usable MMDB file: it is empty");
 	if (ret_st->st_size > (off_t)GEO_FILE_MAX_BYTES)
 		return fail(-EFBIG, error, "%lld bytes long, more than %u",
-			    (long long)ret_st->st_size, GEO_FILE_MAX_BYTES);
+		            (long long)ret_st->st_size, GEO_FILE_MAX_BYTES);
 	return 0;
 }
 

@@ -29,8 +29,8 @@ static struct special_range ranges[] = {
 	{.cidr = "192.0.0.8/32", .name = "IPv4 dummy address", .rfc = "RFC 7600"},
 	{.cidr = "192.0.0.9/32", .name = "Port Control Protocol Anycast", .rfc = "RFC 7723"},
 	{.cidr = "192.0.0.10/32",
-	 .name = "Traversal Using Relays around NAT Anycast",
-	 .rfc = "RFC 8155"},
+         .name = "Traversal Using Relays around NAT Anycast",
+         .rfc = "RFC 8155"},
 	{.cidr = "192.0.0.170/32", .name = "NAT64/DNS64 Discovery", .rfc = "RFC 8880"},
 	{.cidr = "192.0.0.171/32", .name = "NAT64/DNS64 Discovery", .rfc = "RFC 8880"},
 	{.cidr = "192.0.2.0/24", .name = "Documentation (TEST-NET-1)", .rfc = "RFC 5737"},
@@ -57,19 +57,19 @@ static struct special_range ranges[] = {
 	{.cidr = "2001::/32", .name = "TEREDO", .rfc = "RFC 4380"},
 	{.cidr = "2001:1::1/128", .name = "Port Control Protocol Anycast", .rfc = "RFC 7723"},
 	{.cidr = "2001:1::2/128",
-	 .name = "Traversal Using Relays around NAT Anycast",
-	 .rfc = "RFC 8155"},
+         .name = "Traversal Using Relays around NAT Anycast",
+         .rfc = "RFC 8155"},
 	{.cidr = "2001:1::3/128",
-	 .name = "DNS-SD Service Registration Protocol Anycast",
-	 .rfc = "RFC 9665"},
+         .name = "DNS-SD Service Registration Protocol Anycast",
+         .rfc = "RFC 9665"},
 	{.cidr = "2001:2::/48", .name = "Benchmarking", .rfc = "RFC 5180"},
 	{.cidr = "2001:3::/32", .name = "AMT", .rfc = "RFC 7450"},
 	{.cidr = "2001:4:112::/48", .name = "AS112-v6", .rfc = "RFC 7535"},
 	{.cidr = "2001:10::/28", .name = "Deprecated (previously ORCHID)", .rfc = "RFC 4843"},
 	{.cidr = "2001:20::/28", .name = "ORCHIDv2", .rfc = "RFC 7343"},
 	{.cidr = "2001:30::/28",
-	 .name = "Drone Remote ID Protocol Entity Tags (DETs) Prefix",
-	 .rfc = "RFC 9374"},
+         .name = "Drone Remote ID Protocol Entity Tags (DETs) Prefix",
+         .rfc = "RFC 9374"},
 	{.cidr = "2001:db8::/32", .name = "Documentation", .rfc = "RFC 3849"},
 	{.cidr = "2002::/16", .name = "6to4", .rfc = "RFC 3056"},
 	{.cidr = "2620:4f:8000::/48", .name = "Direct Delegation AS112 Service", .rfc = "RFC 7534"},
@@ -97,7 +97,7 @@ void special_init(void)
 	for (size_t i = 0; i < RANGES; i++) {
 		CHECK(prefix_parse(ranges[i].cidr, &ranges[i].prefix) == 0);
 		entries[i] = (struct prefix_entry){.prefix = ranges[i].prefix,
-						   .value = (uint32_t)i};
+		                                   .value = (uint32_t)i};
 	}
 	map = prefix_map_new(entries, RANGES);
 	CHECK(map != NULL); /* out of memory, and this is the start */

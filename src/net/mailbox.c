@@ -32,7 +32,7 @@ void mailbox_send(struct mailbox *m, struct message *msg)
 	do
 		msg->next = head;
 	while (!atomic_compare_exchange_weak_explicit(&m->head, &head, msg, memory_order_release,
-						      memory_order_relaxed));
+	                                              memory_order_relaxed));
 	if (head == NULL) {
 		uint64_t one = 1;
 		/* It can only fail when the counter is full, and then the bell rings already. */

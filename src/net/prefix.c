@@ -260,7 +260,7 @@ static int part_parse(const char *part, size_t len, struct prefix *ret_prefix)
 }
 
 int prefix_map_parse(const char *text, struct prefix_map **ret_map, size_t *ret_bad_at,
-		     size_t *ret_bad_len)
+                     size_t *ret_bad_len)
 {
 	struct prefix_entry *entries;
 	struct prefix_map *m;

@@ -48,6 +48,6 @@ size_t prefix_map_size(const struct prefix_map *m);
  * 0; -EINVAL or -EDOM with *ret_bad_at, *ret_bad_len naming the part of text at fault; -ENOMEM. An
  * empty list gives an empty map. */
 MUST_CHECK int prefix_map_parse(const char *text, struct prefix_map **ret_map, size_t *ret_bad_at,
-				size_t *ret_bad_len);
+                                size_t *ret_bad_len);
 
 #endif

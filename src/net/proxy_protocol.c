@@ -46,7 +46,7 @@ static const size_t v2_address_bytes[] = {
 };
 
 static const uint8_t v2_signature[12] = {'\r', '\n', '\r', '\n', '\0', '\r',
-					 '\n', 'Q',  'U',  'I',  'T',  '\n'};
+                                         '\n', 'Q',  'U',  'I',  'T',  '\n'};
 
 static const char not_proxy[] = "not a PROXY protocol header";
 static const char v1_protocol[] = "version 1 protocol is not TCP4, TCP6 or UNKNOWN";
@@ -186,7 +186,7 @@ static void v1_unknown(struct v1_reader *r)
 }
 
 static enum proxy_verdict v1_parse(const uint8_t *data, size_t len, struct proxy_header *ret_header,
-				   const char **ret_why)
+                                   const char **ret_why)
 {
 	struct v1_reader r = {
 		.data = data, .len = len < V1_MAX ? len : V1_MAX, .verdict = PROXY_OK};
@@ -312,7 +312,7 @@ static const char *v2_check_fixed(const uint8_t *data, size_t len)
 }
 
 static enum proxy_verdict v2_parse(const uint8_t *data, size_t len, struct proxy_header *ret_header,
-				   const char **ret_why)
+                                   const char **ret_why)
 {
 	struct proxy_header h = {.version = 2};
 	const char *why = v2_check_fixed(data, len);
@@ -348,7 +348,7 @@ static enum proxy_verdict v2_parse(const uint8_t *data, size_t len, struct proxy
 }
 
 enum proxy_verdict proxy_protocol_parse(const uint8_t *data, size_t len,
-					struct proxy_header *ret_header, const char **ret_why)
+                                        struct proxy_header *ret_header, const char **ret_why)
 {
 	if (len == 0)
 		return PROXY_MORE;
@@ -366,12 +366,12 @@ static void v1_format_v6(const struct ip *ip, char buf[IP_TEXT_MAX])
 		char *end = strrchr(buf, ':') + 1;
 
 		snprintf(end, IP_TEXT_MAX - (size_t)(end - buf), "%x:%x", load16(ip->b + 12),
-			 load16(ip->b + 14));
+		         load16(ip->b + 14));
 	}
 }
 
 static size_t v1_write(const struct endpoint *src, const struct endpoint *dst, bool v4,
-		       uint8_t buf[PROXY_HEADER_WRITE_MAX])
+                       uint8_t buf[PROXY_HEADER_WRITE_MAX])
 {
 	char from[IP_TEXT_MAX], to[IP_TEXT_MAX];
 	int len;
@@ -384,13 +384,13 @@ static size_t v1_write(const struct endpoint *src, const struct endpoint *dst, b
 		v1_format_v6(&dst->ip, to);
 	}
 	len = snprintf((char *)buf, PROXY_HEADER_WRITE_MAX, "PROXY %s %s %s %u %u\r\n",
-		       v4 ? "TCP4" : "TCP6", from, to, src->port, dst->port);
+	               v4 ? "TCP4" : "TCP6", from, to, src->port, dst->port);
 	CHECK(len > 0 && len <= V1_MAX);
 	return (size_t)len;
 }
 
 static size_t v2_write(const struct endpoint *src, const struct endpoint *dst, bool v4,
-		       uint8_t buf[PROXY_HEADER_WRITE_MAX])
+                       uint8_t buf[PROXY_HEADER_WRITE_MAX])
 {
 	enum v2_family family = v4 ? V2_INET : V2_INET6;
 	size_t ip_bytes = v4 ? 4 : 16;
@@ -410,7 +410,7 @@ static size_t v2_write(const struct endpoint *src, const struct endpoint *dst, b
 }
 
 size_t proxy_protocol_write(unsigned version, const struct endpoint *src,
-			    const struct endpoint *dst, uint8_t buf[PROXY_HEADER_WRITE_MAX])
+                            const struct endpoint *dst, uint8_t buf[PROXY_HEADER_WRITE_MAX])
 {
 	bool v4 = ip_is_v4(&src->ip) && ip_is_v4(&dst->ip);
 

@@ -24,7 +24,7 @@ struct proxy_header {
 	size_t length;    /* bytes of the header, to be taken off the stream */
 	unsigned version; /* 1 or 2 */
 	bool local; /* v2 LOCAL, v1 UNKNOWN, or a family without addresses: the peer speaks for
-		       itself; src and dst are not set */
+	               itself; src and dst are not set */
 	struct endpoint src;
 	struct endpoint dst;
 };
@@ -34,11 +34,11 @@ struct proxy_header {
  * OK stay what they are when more bytes follow. A CRC32C TLV is verified, except in a header that
  * is to be skipped unread (LOCAL, or an unspecified family or transport). */
 enum proxy_verdict proxy_protocol_parse(const uint8_t *data, size_t len,
-					struct proxy_header *ret_header, const char **ret_why);
+                                        struct proxy_header *ret_header, const char **ret_why);
 
 /* Writes a header of that version (1 or 2) and returns its length. Where the families of src and
  * dst differ both are written as IPv6. */
 size_t proxy_protocol_write(unsigned version, const struct endpoint *src,
-			    const struct endpoint *dst, uint8_t buf[PROXY_HEADER_WRITE_MAX]);
+                            const struct endpoint *dst, uint8_t buf[PROXY_HEADER_WRITE_MAX]);
 
 #endif

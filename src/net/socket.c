@@ -22,7 +22,7 @@ static int set_int(int fd, int level, int option, int value)
 }
 
 static int bind_and_listen(int fd, const struct endpoint *addr,
-			   const struct listen_options *options, struct endpoint *ret_bound)
+                           const struct listen_options *options, struct endpoint *ret_bound)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = endpoint_to_sockaddr(addr, &sa);
@@ -43,7 +43,7 @@ static int bind_and_listen(int fd, const struct endpoint *addr,
 }
 
 int listen_socket_new(const struct endpoint *addr, const struct listen_options *options,
-		      struct listen_socket **ret_socket)
+                      struct listen_socket **ret_socket)
 {
 	struct listen_socket *s = malloc(sizeof(*s));
 	int err;
@@ -51,7 +51,7 @@ int listen_socket_new(const struct endpoint *addr, const struct listen_options *
 	if (s == NULL)
 		return -ENOMEM;
 	s->fd = socket(ip_is_v4(&addr->ip) ? AF_INET : AF_INET6,
-		       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	               SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->fd < 0) {
 		err = -errno;
 		free(s);

@@ -29,7 +29,7 @@ struct listen_options {
 
 /* Binds and listens. "[::]:port" also takes IPv4 (IPV6_V6ONLY off). 0 or -errno. */
 MUST_CHECK int listen_socket_new(const struct endpoint *addr, const struct listen_options *options,
-				 struct listen_socket **ret_socket);
+                                 struct listen_socket **ret_socket);
 struct listen_socket *listen_socket_ref(struct listen_socket *s);
 void listen_socket_unref(struct listen_socket *s); /* NULL-safe */
 /* Ends listening whoever else holds a reference: connects are refused from now on. NULL-safe. */

@@ -16,8 +16,8 @@
 
 struct timer {
 	struct list node;
-	uint64_t expires_ms;
-	uint16_t place; /* level and slot while armed */
+	uint64_t expires_ms : 48; /* enough for 8,900 years */
+	uint64_t place : 16;      /* level and slot while armed */
 	void (*fire)(struct timer *t, uint64_t now_ms);
 };
 

@@ -18,16 +18,16 @@ static void log_endpoint(struct log_line *l, const char *key, const struct endpo
 static void log_client(struct log_line *l, const struct session *s)
 {
 	log_endpoint(l, "client", &s->client);
-	if (!endpoint_equal(&s->client, &s->peer))
-		log_endpoint(l, "peer", &s->peer);
+	if (s->peer != NULL)
+		log_endpoint(l, "peer", s->peer);
 	log_str(l, "service", s->service->name);
 }
 
 static void log_backend(struct log_line *l, const struct session *s)
 {
-	if (s->binding.slot == LIVE_NO_SLOT)
+	if (s->slot == LIVE_NO_SLOT)
 		return;
-	log_str(l, "backend", live_id(s->worker->shared->live, s->binding.slot));
+	log_str(l, "backend", live_id(s->worker->shared->live, s->slot));
 	log_endpoint(l, "backend_addr", &s->backend_addr);
 }
 
@@ -44,7 +44,7 @@ void access_log_session(const struct session *s, enum close_reason reason, uint6
 	if (s->located)
 		log_str(&l, "place", place_source_word((enum place_source)s->place_source));
 	log_backend(&l, s);
-	if (s->binding.slot != LIVE_NO_SLOT) {
+	if (s->slot != LIVE_NO_SLOT) {
 		log_str(&l, "affinity", s->from_affinity ? "hit" : "miss");
 		log_uint(&l, "region_score", s->region_score);
 	}
@@ -80,7 +80,7 @@ void access_log_connect_failed(const struct session *s, int err)
 }
 
 void access_log_decision(const struct session *s, const struct place *place,
-			 const struct choice *choice)
+                         const struct choice *choice)
 {
 	char network[PREFIX_TEXT_MAX];
 	struct log_line l;

@@ -14,6 +14,6 @@ void access_log_header_bad(const struct session *s, const char *why);
 void access_log_connect_failed(const struct session *s, int err);
 /* Why this backend. */
 void access_log_decision(const struct session *s, const struct place *place,
-			 const struct choice *choice);
+                         const struct choice *choice);
 
 #endif

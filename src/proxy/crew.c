@@ -18,7 +18,7 @@ struct crew {
 };
 
 int crew_new(const struct crew_options *options, struct table *table, struct geo_db *geo,
-	     struct crew **ret_crew)
+             struct crew **ret_crew)
 {
 	struct crew *c = calloc(1, sizeof(*c));
 	struct rng seeds = {.state = options->seed};
@@ -32,7 +32,7 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 		.affinity = options->affinity,
 		.max_conn = options->max_conn,
 		.workers = aligned_alloc(_Alignof(struct worker),
-					 options->workers * sizeof(struct worker)),
+	                                 options->workers * sizeof(struct worker)),
 		.worker_count = options->workers,
 	};
 	if (c->shared.workers == NULL) {

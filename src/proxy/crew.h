@@ -25,7 +25,7 @@ struct crew_options {
 
 /* Starts the threads; they accept at once. 0 or -errno. */
 MUST_CHECK int crew_new(const struct crew_options *options, struct table *table, struct geo_db *geo,
-			struct crew **ret_crew);
+                        struct crew **ret_crew);
 /* Hands every worker a new table or database. Out of memory: that worker keeps what it has, and
  * -ENOMEM is returned. */
 MUST_CHECK int crew_post_table(struct crew *c, struct table *table);

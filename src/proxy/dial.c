@@ -80,12 +80,12 @@ static void try_failed(struct session *s, int err)
 	if (s->end[BACKEND].fd >= 0)
 		close(s->end[BACKEND].fd);
 	s->end[BACKEND] = (struct end){.fd = -1};
-	if (tried_add(&s->dial->tried, s->binding.slot) != 0) {
+	if (tried_add(&s->dial->tried, s->slot) != 0) {
 		session_close(s, CLOSE_RESOURCES);
 		return;
 	}
-	live_release(s->worker->shared->live, s->binding.slot);
-	s->binding.slot = LIVE_NO_SLOT;
+	live_release(s->worker->shared->live, s->slot);
+	s->slot = LIVE_NO_SLOT;
 	if (s->retries < UINT16_MAX)
 		s->retries++;
 }
@@ -127,7 +127,7 @@ static bool choose(struct session *s)
 		session_close(s, CLOSE_NO_BACKEND);
 		return false;
 	}
-	s->binding = choice.binding;
+	s->slot = choice.binding.slot;
 	s->backend_addr = choice.backend->addr;
 	s->region_score = (uint8_t)choice.terms.region_score;
 	s->from_affinity = choice.from_affinity;
@@ -230,7 +230,8 @@ void dial_event(struct session *s, uint32_t events)
 	}
 	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
 	s->connected = true;
-	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, s->binding, w->now_ms);
+	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
+	             w->now_ms);
 	session_connected(s);
 }
 
@@ -244,7 +245,7 @@ void dial_again(struct session *s, int err)
 	s->connected = false;
 	for (unsigned side = 0; side < 2; side++) {
 		relay_done(&s->dir[side], &w->relay);
-		relay_init(&s->dir[side], side, w->relay.mode);
+		relay_init(&s->dir[side], w->relay.mode);
 	}
 	session_move(s, SESSION_DIAL);
 	fail_and_go_on(s, err);
@@ -300,7 +301,7 @@ void dial_commit(struct session *s)
 	while (left > 0) {
 		/* For TCP, MSG_TRUNC discards without copying (tcp(7)). */
 		ssize_t n = recv(client->fd, s->worker->relay.buffer,
-				 left < RELAY_BUFFER_BYTES ? left : RELAY_BUFFER_BYTES, MSG_TRUNC);
+		                 left < RELAY_BUFFER_BYTES ? left : RELAY_BUFFER_BYTES, MSG_TRUNC);
 
 		if (n <= 0)
 			break; /* reset meanwhile: the relay will find it */

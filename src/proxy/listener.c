@@ -105,7 +105,7 @@ static enum accept_result accept_one(struct listener *l)
 	}
 
 	int fd = accept4(l->service->socket->fd, (struct sockaddr *)&sa, &len,
-			 SOCK_NONBLOCK | SOCK_CLOEXEC);
+	                 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd >= 0) {
 		take_client(l, fd, &sa);

@@ -25,15 +25,13 @@ struct tail {
 /* "Go on" beside the results that end a run. */
 enum { GO_ON = -1 };
 
-void relay_init(struct relay *r, unsigned side, enum relay_mode mode)
+void relay_init(struct relay *r, enum relay_mode mode)
 {
-	*r = (struct relay){.side = (uint8_t)side, .bulk = mode == RELAY_SPLICE};
-	list_init(&r->turn);
+	*r = (struct relay){.bulk = mode == RELAY_SPLICE};
 }
 
 void relay_done(struct relay *r, struct relay_shared *shared)
 {
-	list_remove(&r->turn);
 	pipe_pool_put(&shared->pipes, r->pipe);
 	r->pipe = NULL;
 	free(r->tail);
@@ -72,7 +70,7 @@ static int flush_tail(struct relay *r, struct end *dst)
 {
 	while (r->tail->from < r->tail->to) {
 		ssize_t n = send(dst->fd, r->tail->bytes + r->tail->from,
-				 r->tail->to - r->tail->from, MSG_NOSIGNAL);
+		                 r->tail->to - r->tail->from, MSG_NOSIGNAL);
 
 		if (n < 0) {
 			int result = write_failed(dst);
@@ -93,7 +91,7 @@ static int flush_pipe(struct relay *r, struct end *dst)
 {
 	while (r->pipe->used > 0) {
 		ssize_t n = splice(r->pipe->read_fd, NULL, dst->fd, NULL, r->pipe->used,
-				   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
 		if (n < 0) {
 			int result = write_failed(dst);
@@ -168,7 +166,7 @@ static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_
 }
 
 static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
-		     size_t chunk)
+                     size_t chunk)
 {
 	ssize_t n = recv(src->fd, shared->buffer, chunk, 0);
 
@@ -190,7 +188,7 @@ static int copy_step(struct relay *r, struct end *src, struct end *dst, struct r
 static int splice_step(struct relay *r, struct end *src, size_t chunk)
 {
 	ssize_t n = splice(src->fd, NULL, r->pipe->write_fd, NULL, chunk,
-			   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
 	if (n < 0)
 		return read_failed(src); /* the pipe is empty, so EAGAIN speaks of the socket */
@@ -217,7 +215,7 @@ static void rest(struct relay *r, struct relay_shared *shared)
 }
 
 static int run_interactive(struct relay *r, struct end *src, struct end *dst,
-			   struct relay_shared *shared)
+                           struct relay_shared *shared)
 {
 	for (;;) {
 		int result = flush(r, dst);
@@ -265,7 +263,7 @@ static int run_bulk(struct relay *r, struct end *src, struct end *dst, struct re
 }
 
 enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
-			    struct relay_shared *shared)
+                            struct relay_shared *shared)
 {
 	int result;
 

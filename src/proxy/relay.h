@@ -11,7 +11,6 @@
 #define PROXY_RELAY_H
 
 #include "base/check.h"
-#include "base/list.h"
 #include "config/config.h"
 #include "proxy/pipe_pool.h"
 
@@ -49,12 +48,10 @@ struct relay {
 	uint64_t bytes;     /* delivered */
 	struct tail *tail;  /* NULL unless the receiver is behind */
 	struct pipe *pipe;  /* NULL unless bulk is under way */
-	struct list turn;   /* in the worker's queue of bulk directions */
 	uint32_t stint;     /* bytes since the direction last had to wait */
 	uint8_t full_reads; /* consecutive */
-	uint8_t side;       /* 0 or 1: which end of the session is the source */
 	uint8_t state;      /* enum relay_state */
-	bool bulk;          /* takes turns in the worker's queue */
+	bool bulk;          /* to be run in turns, behind everything interactive */
 	bool doomed;        /* the session will be reset: an end is not passed on as an end */
 };
 
@@ -74,12 +71,12 @@ enum relay_result {
 	RELAY_NO_MEMORY,
 };
 
-void relay_init(struct relay *r, unsigned side, enum relay_mode mode);
+void relay_init(struct relay *r, enum relay_mode mode);
 /* Gives back whatever is held; undelivered bytes are lost. */
 void relay_done(struct relay *r, struct relay_shared *shared);
 /* Moves what can be moved now. */
 enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
-			    struct relay_shared *shared);
+                            struct relay_shared *shared);
 /* Is the receiver behind? */
 static inline bool relay_pending(const struct relay *r)
 {

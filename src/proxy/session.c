@@ -13,6 +13,7 @@
 #include "proxy/worker.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -93,7 +94,7 @@ static uint64_t deadline_ms(const struct session *s)
 		limit_ms += s->active_ms;
 		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
 	case SESSION_ABORT:
-		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->abort_ms);
+		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->active_ms);
 	case SESSION_CLOSED:
 		break;
 	}
@@ -118,6 +119,13 @@ static void close_end(struct end *end, bool clean)
 	end->fd = -1;
 }
 
+struct binding session_binding(const struct session *s)
+{
+	const struct live *live = s->worker->shared->live;
+
+	return (struct binding){.slot = s->slot, .generation = live_generation(live, s->slot)};
+}
+
 void session_close(struct session *s, enum close_reason reason)
 {
 	struct worker *w = s->worker;
@@ -130,14 +138,16 @@ void session_close(struct session *s, enum close_reason reason)
 		relay_done(&s->dir[side], &w->relay);
 		close_end(&s->end[side], reason == CLOSE_DONE);
 	}
-	if (s->binding.slot != LIVE_NO_SLOT) {
+	if (s->slot != LIVE_NO_SLOT) {
 		if (s->connected)
 			affinity_touch(w->shared->affinity, &s->client.ip, s->service->key,
-				       s->binding, w->now_ms);
-		live_release(live, s->binding.slot);
+			               session_binding(s), w->now_ms);
+		live_release(live, s->slot);
 	}
 	live_release_total(live);
 	timer_cancel(&w->timers, &s->timer);
+	list_remove(&s->turn);
+	free(s->peer);
 	service_unref(s->service);
 	list_remove(&s->node);
 	list_push_back(&w->dead, &s->node);
@@ -148,6 +158,13 @@ void session_free(struct session *s)
 {
 	list_remove(&s->node);
 	object_pool_put(&s->worker->session_pool, s);
+}
+
+/* Behind those that wait already. */
+static void queue_turn(struct session *s)
+{
+	if (list_empty(&s->turn))
+		list_push_back(&s->worker->bulk, &s->turn);
 }
 
 /* ---- ABORT: one side was reset ---- */
@@ -165,8 +182,7 @@ static void abort_step(struct session *s)
 		enum relay_result result = relay_run(r, &s->end[dead], survivor, &s->worker->relay);
 
 		if (result == RELAY_YIELD) {
-			list_remove(&r->turn);
-			list_push_back(&s->worker->bulk, &r->turn);
+			queue_turn(s);
 			return;
 		}
 		if (result == RELAY_WAIT && relay_pending(r)) {
@@ -192,7 +208,7 @@ static void session_abort(struct session *s, unsigned dead, int err)
 		s->abort_reason = dead == CLIENT ? CLOSE_CLIENT_TIMEOUT : CLOSE_SERVER_TIMEOUT;
 	else
 		s->abort_reason = dead == CLIENT ? CLOSE_CLIENT_RESET : CLOSE_SERVER_RESET;
-	s->abort_ms = s->worker->now_ms + ABORT_FLUSH_MS;
+	s->active_ms = s->worker->now_ms + ABORT_FLUSH_MS;
 	s->end[dead].readable = true;
 	s->end[dead].hangup = true;
 	s->dir[dead].doomed = true;
@@ -236,14 +252,11 @@ void session_backend_failed(struct session *s, int err)
 
 static void after_run(struct session *s, unsigned side, enum relay_result result)
 {
-	struct relay *r = &s->dir[side];
-
 	switch (result) {
 	case RELAY_WAIT:
 		break;
 	case RELAY_YIELD:
-		list_remove(&r->turn);
-		list_push_back(&s->worker->bulk, &r->turn);
+		queue_turn(s);
 		break;
 	case RELAY_DONE:
 		if (s->dir[!side].state == RELAY_ENDED) {
@@ -280,24 +293,29 @@ static void pump(struct session *s, unsigned side)
 		return;
 	}
 	if (r->bulk) {
-		if (list_empty(&r->turn))
-			list_push_back(&s->worker->bulk, &r->turn);
+		queue_turn(s);
 		return;
 	}
 	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
 }
 
-void session_turn(struct relay *r)
+void session_turn(struct session *s)
 {
-	struct session *s = list_entry(r - r->side, struct session, dir[0]);
-	unsigned side = r->side;
-
 	if (s->state == SESSION_ABORT) {
 		abort_step(s);
 		return;
 	}
 	s->active_ms = s->worker->now_ms;
-	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
+	for (unsigned side = 0; side < 2; side++) {
+		if (s->state != SESSION_RELAY)
+			return;
+		/* While there is a dial, the client's first bytes are its business. */
+		if (!s->dir[side].bulk || (side == CLIENT && s->dial != NULL))
+			continue;
+		after_run(s, side,
+		          relay_run(&s->dir[side], &s->end[side], &s->end[!side],
+		                    &s->worker->relay));
+	}
 }
 
 static void relay_event(struct session *s, unsigned side, uint32_t events)
@@ -331,7 +349,20 @@ void session_connected(struct session *s)
 static bool header_expected(const struct session *s)
 {
 	return s->service->accept_proxy &&
-	       prefix_map_find(s->worker->shared->config->trusted_proxies, &s->peer.ip) != NULL;
+	       prefix_map_find(s->worker->shared->config->trusted_proxies, &s->client.ip) != NULL;
+}
+
+/* The client is another than who connected. False: out of memory, and the session is closed. */
+static bool name_client(struct session *s, const struct endpoint *client)
+{
+	s->peer = malloc(sizeof(*s->peer));
+	if (s->peer == NULL) {
+		session_close(s, CLOSE_RESOURCES);
+		return false;
+	}
+	*s->peer = s->client;
+	s->client = *client;
+	return true;
 }
 
 /* Looks at the first bytes without taking them: only the header itself is taken off the stream. */
@@ -365,8 +396,8 @@ static void read_header(struct session *s)
 		session_close(s, CLOSE_CLIENT_GONE);
 		return;
 	}
-	if (!header.local)
-		s->client = header.src;
+	if (!header.local && !name_client(s, &header.src))
+		return;
 	dial_start(s, header.local ? NULL : &header.dst);
 }
 
@@ -396,7 +427,7 @@ static void on_timer(struct timer *t, uint64_t now_ms)
 			session_close(s, idle_limit(s, &limit_ms));
 		break;
 	case SESSION_ABORT:
-		if (s->abort_ms <= now_ms)
+		if (s->active_ms <= now_ms)
 			session_close(s, (enum close_reason)s->abort_reason);
 		else
 			abort_step(s);
@@ -421,7 +452,12 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 
 	switch ((enum session_state)s->state) {
 	case SESSION_HEADER:
-		read_header(s);
+		/* The edge tells of a reset once only: now, or nobody would notice while dialling.
+		 */
+		if ((events & (EPOLLERR | EPOLLHUP)) != 0)
+			session_close(s, CLOSE_CLIENT_GONE);
+		else
+			read_header(s);
 		break;
 	case SESSION_DIAL:
 		if (side == BACKEND)
@@ -441,7 +477,7 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 }
 
 static void session_init(struct session *s, struct worker *w, int fd, const struct endpoint *peer,
-			 struct service *service)
+                         struct service *service)
 {
 	*s = (struct session){
 		.end = {{.fd = fd}, {.fd = -1}},
@@ -449,13 +485,13 @@ static void session_init(struct session *s, struct worker *w, int fd, const stru
 		.service = service,
 		.accept_ns = w->now_ns,
 		.active_ms = w->now_ms,
-		.peer = *peer,
 		.client = *peer,
-		.binding = {.slot = LIVE_NO_SLOT},
+		.slot = LIVE_NO_SLOT,
 		.state = SESSION_HEADER,
 	};
 	for (unsigned side = 0; side < 2; side++)
-		relay_init(&s->dir[side], side, w->relay.mode);
+		relay_init(&s->dir[side], w->relay.mode);
+	list_init(&s->turn);
 	timer_init(&s->timer, on_timer);
 	list_push_back(&w->sessions, &s->node);
 }

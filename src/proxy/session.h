@@ -49,15 +49,14 @@ struct session {
 	struct service *service; /* a reference */
 	struct dial *dial;       /* while another backend may still be tried; else NULL */
 	struct list node;        /* in the worker's sessions, or its dead */
+	struct list turn;        /* in the worker's queue of those with bulk to move */
 	struct timer timer;      /* the one deadline of the present state */
 	uint64_t accept_ns;      /* monotonic */
-	uint64_t active_ms;      /* monotonic: when a byte last moved */
-	uint64_t abort_ms;       /* monotonic: deadline of ABORT */
-	struct endpoint peer;    /* who connected */
-	struct endpoint client;  /* the same, or what its PROXY header said */
+	uint64_t active_ms;      /* monotonic: when a byte last moved; in ABORT: its deadline */
+	struct endpoint *peer;   /* who connected, if a PROXY header said that client is another */
+	struct endpoint client;
 	struct endpoint backend_addr;
-	struct binding
-		binding;     /* slot and generation; slot LIVE_NO_SLOT: no connection is reserved */
+	uint32_t slot;       /* of the backend where a connection is reserved, or LIVE_NO_SLOT */
 	uint32_t connect_us; /* of the try that succeeded */
 	uint16_t retries;
 	region_id region;
@@ -66,9 +65,9 @@ struct session {
 	uint8_t region_score;
 	uint8_t state;
 	uint8_t abort_reason;
-	bool located; /* country, region and place_source hold */
-	bool from_affinity;
-	bool connected; /* a backend was connected: connect_us and region_score hold */
+	bool located : 1; /* country, region and place_source hold */
+	bool from_affinity : 1;
+	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 };
 
 /* Takes a client that the listener accepted (its connection is counted in live): fd, its address
@@ -76,12 +75,14 @@ struct session {
 void session_start(struct worker *w, int fd, const struct endpoint *peer, struct service *service);
 /* An epoll event of one end. */
 void session_event(struct session *s, unsigned side, uint32_t events);
-/* A turn of a bulk direction. */
-void session_turn(struct relay *r);
+/* A turn for bulk: one quantum each way. */
+void session_turn(struct session *s);
 /* Ends the session: logs, releases, closes. A session ends in a clean close only for CLOSE_DONE; in
  * all other cases both sides see a reset, so that nobody takes a cut stream for a whole one. */
 void session_close(struct session *s, enum close_reason reason);
 
+/* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
+struct binding session_binding(const struct session *s);
 /* For dial.c: a backend is connected; the connected one has failed. */
 void session_connected(struct session *s);
 void session_backend_failed(struct session *s, int err);

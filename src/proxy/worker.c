@@ -1,9 +1,9 @@
 /* The loop of a worker, and its mail.
  *
  * Order is what this file is about. Events come first, because each is a small piece of work that
- * somebody waits for; a bulk direction gets one quantum when they are done, and then the kernel is
- * asked for events again without waiting. So a bulk transfer delays a ping by one quantum at most,
- * and pings cannot be starved by any number of transfers.
+ * somebody waits for; a session with bulk gets one quantum each way when they are done, and then
+ * the kernel is asked for events again without waiting. So a bulk transfer delays a ping by one
+ * quantum at most, and pings cannot be starved by any number of transfers.
  *
  * Sessions closed during a turn are freed at its end: events of the same batch may still name them.
  */
@@ -63,7 +63,7 @@ int worker_post_geo(struct worker *w, struct geo_db *geo)
 }
 
 int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
-		       struct service *service)
+                       struct service *service)
 {
 	return post(w, MAIL_CLIENT, (struct mail){.fd = fd, .peer = *peer, .service = service});
 }
@@ -119,7 +119,7 @@ static void add_listener(struct worker *w, struct service *service)
 	if (err == 0 && w != w->shared->workers)
 		return; /* the first worker speaks for all */
 	log_begin(&l, err == 0 ? LOG_INFO : LOG_ERROR,
-		  err == 0 ? "listening" : "listener_not_watched");
+	          err == 0 ? "listening" : "listener_not_watched");
 	log_str(&l, "addr", endpoint_format(&service->socket->addr, address));
 	log_str(&l, "service", service->name);
 	if (err != 0)
@@ -254,10 +254,10 @@ static void turn(struct worker *w)
 		read_mail(w);
 	timer_wheel_advance(&w->timers, w->now_ms);
 	if (!list_empty(&w->bulk)) {
-		struct relay *r = list_entry(w->bulk.next, struct relay, turn);
+		struct session *s = list_entry(w->bulk.next, struct session, turn);
 
-		list_remove(&r->turn);
-		session_turn(r);
+		list_remove(&s->turn);
+		session_turn(s);
 	}
 	free_dead(w);
 }
@@ -294,7 +294,7 @@ static int open_loop(struct worker *w)
 }
 
 int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-		struct table *table, struct geo_db *geo)
+                struct table *table, struct geo_db *geo)
 {
 	const struct config *c = shared->config;
 	int err;
@@ -314,8 +314,8 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	};
 	w->relay.mode = (enum relay_mode)c->relay_mode;
 	pipe_pool_init(&w->relay.pipes,
-		       (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),
-		       (uint32_t)c->pipe_bytes);
+	               (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),
+	               (uint32_t)c->pipe_bytes);
 	w->relay.buffer = malloc(RELAY_BUFFER_BYTES);
 	if (w->relay.buffer == NULL)
 		return -ENOMEM;

@@ -1,6 +1,6 @@
 /* A worker: one thread, one epoll loop, its own sessions. Nothing it does blocks, and it touches no
  * files. Each turn of the loop serves in this order: sockets (interactive traffic), messages, due
- * timers, then one quantum of one bulk direction. */
+ * timers, then one quantum each way of one session with bulk. */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
 
@@ -56,7 +56,7 @@ struct worker {
 	struct list listeners;
 	struct list sessions;
 	struct list dead; /* sessions closed in this turn */
-	struct list bulk; /* directions that wait for their turn, first come first served */
+	struct list bulk; /* sessions that wait for their turn, first come first served */
 	struct object_pool session_pool;
 	struct relay_shared relay;
 	struct timer_wheel timers;
@@ -71,7 +71,7 @@ struct worker {
 
 /* References to table and geo are taken. 0, or -errno and nothing is held. */
 MUST_CHECK int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-			   struct table *table, struct geo_db *geo);
+                           struct table *table, struct geo_db *geo);
 /* Starts the thread; every worker of shared has been made. 0 or -errno. */
 MUST_CHECK int worker_start(struct worker *w);
 
@@ -84,7 +84,7 @@ MUST_CHECK int worker_post_stop(struct worker *w);
 MUST_CHECK int worker_post_leave(struct worker *w);
 /* Another worker hands over a client, with its reference to the service. */
 MUST_CHECK int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
-				  struct service *service);
+                                  struct service *service);
 /* Waits for the thread, if it was started. */
 void worker_join(struct worker *w);
 /* After all threads have ended: closes clients that were still on their way, frees everything. */

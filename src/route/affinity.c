@@ -55,7 +55,7 @@ struct entry {
 };
 
 _Static_assert(sizeof(struct entry) + BUCKETS_AN_ENTRY * sizeof(uint32_t) <= 56,
-	       "what the header promises");
+               "what the header promises");
 
 /* An array of which only the first pages are used. */
 struct lazy {
@@ -88,7 +88,7 @@ struct affinity {
 static void *lazy_init(struct lazy *m, size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -332,7 +332,7 @@ static uint32_t entry_find(const struct shard *s, const struct key *key)
 }
 
 static void entry_add(const struct affinity *a, struct shard *s, const struct key *key,
-		      struct binding binding, uint64_t now_ms)
+                      struct binding binding, uint64_t now_ms)
 {
 	struct entry *e;
 
@@ -372,7 +372,7 @@ static bool entry_expired(const struct affinity *a, const struct entry *e, uint6
 
 /* What every operation begins with: the key, and its shard, locked. */
 static struct shard *enter(struct affinity *a, const struct ip *client, uint32_t service,
-			   struct key *ret_key)
+                           struct key *ret_key)
 {
 	const uint64_t *mask = ip_is_v4(client) ? a->v4_mask : a->v6_mask;
 	struct shard *s;
@@ -389,7 +389,7 @@ static struct shard *enter(struct affinity *a, const struct ip *client, uint32_t
 }
 
 bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service, uint64_t now_ms,
-		   struct binding *ret_binding)
+                   struct binding *ret_binding)
 {
 	struct key key;
 	struct shard *s = enter(a, client, service, &key);
@@ -413,7 +413,7 @@ bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service
 
 /* A use of a binding, which is written where there is none, or where it may replace another. */
 static void use_binding(struct affinity *a, const struct ip *client, uint32_t service,
-			struct binding binding, uint64_t now_ms, bool replace)
+                        struct binding binding, uint64_t now_ms, bool replace)
 {
 	struct key key;
 	struct shard *s;
@@ -426,7 +426,7 @@ static void use_binding(struct affinity *a, const struct ip *client, uint32_t se
 	if (i == NONE) {
 		entry_add(a, s, &key, binding, now_ms);
 	} else if (replace || (s->entries[i].binding.slot == binding.slot &&
-			       s->entries[i].binding.generation == binding.generation)) {
+	                       s->entries[i].binding.generation == binding.generation)) {
 		s->entries[i].binding = binding;
 		entry_use(s, i, now_ms);
 	}
@@ -434,13 +434,13 @@ static void use_binding(struct affinity *a, const struct ip *client, uint32_t se
 }
 
 void affinity_put(struct affinity *a, const struct ip *client, uint32_t service,
-		  struct binding binding, uint64_t now_ms)
+                  struct binding binding, uint64_t now_ms)
 {
 	use_binding(a, client, service, binding, now_ms, true);
 }
 
 void affinity_touch(struct affinity *a, const struct ip *client, uint32_t service,
-		    struct binding binding, uint64_t now_ms)
+                    struct binding binding, uint64_t now_ms)
 {
 	use_binding(a, client, service, binding, now_ms, false);
 }
@@ -463,7 +463,7 @@ static bool shard_collect(const struct affinity *a, struct shard *s, uint64_t no
 	}
 	if (!more) {
 		more = lazy_give_back(&s->entry_memory,
-				      ((size_t)s->count + 1) * sizeof(*s->entries)) ||
+		                      ((size_t)s->count + 1) * sizeof(*s->entries)) ||
 		       lazy_give_back(&s->bucket_memory, s->bucket_count * sizeof(*s->buckets));
 	}
 	pthread_mutex_unlock(&s->lock);

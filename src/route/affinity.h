@@ -41,14 +41,14 @@ void affinity_free(struct affinity *a);
 
 /* A hit counts as a use. */
 MUST_CHECK bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service,
-			      uint64_t now_ms, struct binding *ret_binding);
+                              uint64_t now_ms, struct binding *ret_binding);
 /* Writes or overwrites. Out of memory: the binding is not kept. */
 void affinity_put(struct affinity *a, const struct ip *client, uint32_t service,
-		  struct binding binding, uint64_t now_ms);
+                  struct binding binding, uint64_t now_ms);
 /* A session ended: its use lasted until now. The binding is kept anew where it has gone meanwhile
  * (a session may be longer than the time to live); one to another backend is left alone. */
 void affinity_touch(struct affinity *a, const struct ip *client, uint32_t service,
-		    struct binding binding, uint64_t now_ms);
+                    struct binding binding, uint64_t now_ms);
 /* Drops expired entries, holding each lock only for a bounded while. Returns how many. */
 size_t affinity_collect(struct affinity *a, uint64_t now_ms);
 struct affinity_counts affinity_counts(struct affinity *a);

@@ -59,7 +59,7 @@ const char *exclusion_word(enum exclusion e)
 }
 
 static unsigned region_score(const struct table *t, const struct balancer_query *q,
-			     region_id region)
+                             region_id region)
 {
 	/* A backend always has a region, so an unknown one of client or POP equals none. */
 	if (region == q->region)
@@ -73,7 +73,7 @@ static double full_score(unsigned region, double load_factor, uint32_t weight)
 }
 
 static enum exclusion exclusion_of(const struct backend *b, const struct balancer_query *q,
-				   uint32_t connections)
+                                   uint32_t connections)
 {
 	if (b->deleted)
 		return EXCLUDED_DELETED;
@@ -95,7 +95,7 @@ static enum exclusion exclusion_of(const struct backend *b, const struct balance
 }
 
 static struct balancer_terms judge(const struct table *t, const struct backend *b,
-				   const struct balancer_query *q, uint32_t connections)
+                                   const struct balancer_query *q, uint32_t connections)
 {
 	struct balancer_terms terms = {
 		.exclusion = exclusion_of(b, q, connections),
@@ -108,12 +108,12 @@ static struct balancer_terms judge(const struct table *t, const struct backend *
 	if (b->weight > 0)
 		terms.score = full_score(terms.region_score, terms.load_factor, b->weight);
 	terms.own_country = terms.region_score == 0 && country != COUNTRY_INDEX_NONE &&
-			    country == country_index(b->country) && connections < b->soft_limit;
+	                    country == country_index(b->country) && connections < b->soft_limit;
 	return terms;
 }
 
 struct balancer_terms balancer_judge(const struct table *t, const struct backend *b,
-				     const struct balancer_query *q)
+                                     const struct balancer_query *q)
 {
 	return judge(t, b, q, live_connections(t->live, b->slot));
 }
@@ -204,7 +204,7 @@ static void scan_group(struct search *s, const struct group *g, unsigned region)
 }
 
 const struct backend *balancer_pick(const struct table *t, const struct balancer_query *q,
-				    struct rng *rng, struct balancer_terms *ret_terms)
+                                    struct rng *rng, struct balancer_terms *ret_terms)
 {
 	struct search s = {
 		.t = t,

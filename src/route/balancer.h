@@ -47,11 +47,11 @@ struct balancer_terms {
 
 /* The terms of one backend. */
 struct balancer_terms balancer_judge(const struct table *t, const struct backend *b,
-				     const struct balancer_query *q);
+                                     const struct balancer_query *q);
 
 /* The best candidate, or NULL; *ret_terms (may be NULL) are its terms. Looks only at the groups
  * that can still win. */
 const struct backend *balancer_pick(const struct table *t, const struct balancer_query *q,
-				    struct rng *rng, struct balancer_terms *ret_terms);
+                                    struct rng *rng, struct balancer_terms *ret_terms);
 
 #endif

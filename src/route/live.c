@@ -55,7 +55,7 @@ struct live {
 static void *map_lazily(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -295,7 +295,7 @@ static bool count_up(_Atomic uint32_t *count, uint32_t limit)
 		if (now >= limit)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(count, &now, now + 1, memory_order_relaxed,
-							memory_order_relaxed));
+	                                                memory_order_relaxed));
 	return true;
 }
 

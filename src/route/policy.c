@@ -41,12 +41,12 @@ static bool locate_by_override(const struct table *t, const struct ip *ip, struc
 	place->network = o->prefix;
 	memcpy(place->country, o->country, sizeof(place->country));
 	place->region = o->region != REGION_NONE ? o->region
-						 : table_region_of_country(t, o->country);
+	                                         : table_region_of_country(t, o->country);
 	return true;
 }
 
 static bool locate_by_database(const struct table *t, const struct geo_db *db, const struct ip *ip,
-			       struct place *place)
+                               struct place *place)
 {
 	struct geo_record record;
 	unsigned bits;
@@ -90,7 +90,7 @@ static struct binding binding_of(const struct table *t, const struct backend *b)
 
 /* The backend that the client had, with a place reserved, if it can have it again. */
 static bool choose_by_affinity(const struct policy_query *q, const struct balancer_query *bq,
-			       struct choice *ret_choice)
+                               struct choice *ret_choice)
 {
 	const struct table *t = q->table;
 	const struct backend *b;

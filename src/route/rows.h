@@ -67,7 +67,7 @@ MUST_CHECK int route_rows_add_backend(struct route_rows *rows, const struct back
 MUST_CHECK int route_rows_add_service(struct route_rows *rows, const struct service_row *row);
 MUST_CHECK int route_rows_add_override(struct route_rows *rows, const struct geo_override_row *row);
 MUST_CHECK int route_rows_add_country_region(struct route_rows *rows,
-					     const struct country_region_row *row);
+                                             const struct country_region_row *row);
 
 /* A digest of everything inside, in order: equal digests mean that nothing differs. */
 uint64_t route_rows_digest(const struct route_rows *rows);

@@ -22,7 +22,7 @@ static uint32_t listen_key(const struct endpoint *listen)
 }
 
 struct service *service_new(const struct endpoint *listen, const char *app, bool accept_proxy,
-			    uint8_t send_proxy, struct listen_socket *socket)
+                            uint8_t send_proxy, struct listen_socket *socket)
 {
 	struct service *s = calloc(1, sizeof(*s));
 	char address[ENDPOINT_TEXT_MAX];

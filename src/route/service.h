@@ -14,7 +14,7 @@
 struct service {
 	atomic_uint refs;
 	uint32_t key; /* of its listen address: names it in the affinity table, here and after an
-			 upgrade */
+	                 upgrade */
 	char name[ENDPOINT_TEXT_MAX + APP_NAME_MAX + 2]; /* "app@address" or "address" */
 	struct endpoint listen;                          /* as configured */
 	char app[APP_NAME_MAX + 1];                      /* "": every app */
@@ -26,7 +26,7 @@ struct service {
 /* Takes over the caller's reference to socket (NULL allowed), even where it fails. NULL: out of
  * memory. */
 struct service *service_new(const struct endpoint *listen, const char *app, bool accept_proxy,
-			    uint8_t send_proxy, struct listen_socket *socket);
+                            uint8_t send_proxy, struct listen_socket *socket);
 struct service *service_ref(struct service *s);
 void service_unref(struct service *s); /* NULL-safe; any thread */
 

@@ -247,7 +247,7 @@ static int name_pools(struct builder *b)
 
 	b->pool_of_app = arena_alloc(&b->scratch, b->app_count * sizeof(*b->pool_of_app));
 	t->pools = arena_alloc(&t->arena,
-			       (b->app_count + (size_t)b->every_app) * sizeof(*t->pools));
+	                       (b->app_count + (size_t)b->every_app) * sizeof(*t->pools));
 	if (b->pool_of_app == NULL || t->pools == NULL)
 		return -ENOMEM;
 	CHECK(b->app_count < KEY_POOLS_MAX);
@@ -411,7 +411,7 @@ static void table_free(struct table *t)
 }
 
 int table_new(const struct route_rows *rows, const struct table_options *options, struct live *live,
-	      struct table **ret_table)
+              struct table **ret_table)
 {
 	static uint64_t last_version; /* the control thread's */
 	struct builder b = {.rows = rows, .options = options};

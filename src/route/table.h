@@ -99,7 +99,7 @@ struct table_options {
  * a service or a backend names; one for all where a service serves every app, or where there are no
  * services. 0; -ENOSPC (slots or regions used up), -EINVAL (a region's name), -ENOMEM. */
 MUST_CHECK int table_new(const struct route_rows *rows, const struct table_options *options,
-			 struct live *live, struct table **ret_table);
+                         struct live *live, struct table **ret_table);
 struct table *table_ref(struct table *t);
 void table_unref(struct table *t); /* any thread; NULL-safe */
 

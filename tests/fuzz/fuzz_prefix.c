@@ -47,7 +47,7 @@ static bool holds(const struct prefix *p, const struct ip *ip)
 }
 
 static void check_find(const struct prefix_map *m, const struct prefix_entry *entries, size_t n,
-		       const struct ip *ip)
+                       const struct ip *ip)
 {
 	const struct prefix_entry *best = NULL, *found = prefix_map_find(m, ip);
 
@@ -73,7 +73,7 @@ static struct ip neighbour(struct ip ip, uint8_t step)
 }
 
 static void check_edges(const struct prefix_map *m, const struct prefix_entry *entries, size_t n,
-			const struct prefix *p)
+                        const struct prefix *p)
 {
 	struct ip first = p->ip, last = p->ip, before, after;
 
@@ -106,7 +106,7 @@ static size_t count_different(const struct prefix_entry *entries, size_t n)
 		size_t k = i + 1;
 
 		while (k < n && !(entries[k].prefix.bits == entries[i].prefix.bits &&
-				  ip_equal(&entries[k].prefix.ip, &entries[i].prefix.ip)))
+		                  ip_equal(&entries[k].prefix.ip, &entries[i].prefix.ip)))
 			k++;
 		different += k == n;
 	}

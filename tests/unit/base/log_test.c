@@ -94,10 +94,10 @@ static void json_is_json(void **state)
 
 	assert_non_null(rest);
 	assert_string_equal(rest,
-			    ",\"level\":\"info\",\"event\":\"e\",\"text\":\"a\\\"b\\u0009c\""
-			    ",\"utf8\":\"S\xc3\xa3o\",\"broken\":\"x\xef\xbf\xbd\xef\xbf\xbd\""
-			    ",\"overlong\":\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
-			    "\xef\xbf\xbd\",\"n\":7}\n");
+	                    ",\"level\":\"info\",\"event\":\"e\",\"text\":\"a\\\"b\\u0009c\""
+	                    ",\"utf8\":\"S\xc3\xa3o\",\"broken\":\"x\xef\xbf\xbd\xef\xbf\xbd\""
+	                    ",\"overlong\":\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+	                    "\xef\xbf\xbd\",\"n\":7}\n");
 }
 
 static void unwanted_levels_cost_nothing_and_say_nothing(void **state)

@@ -109,8 +109,8 @@ static void values_replace_defaults(void **state)
 {
 	(void)state;
 	assert_int_equal(read3("EDGEPROXY_REGION=eu", "EDGEPROXY_DB_RELOAD_SECS=7",
-			       "EDGEPROXY_DB_PATH=/a=b;c"),
-			 0);
+	                       "EDGEPROXY_DB_PATH=/a=b;c"),
+	                 0);
 	assert_string_equal(config.region, "eu");
 	assert_int_equal(config.db_reload_secs, 7);
 	assert_string_equal(config.db_path, "/a=b;c");
@@ -141,11 +141,11 @@ static void numbers_reach_both_ends_of_their_range(void **state)
 static void numbers_are_strict(void **state)
 {
 	static const char *const bad[] = {"abc", "5s",  "0x5", "-1", "+5",  " 5",
-					  "5 ",  "5.0", "1e3", "٣",  "5\n", "5,000"};
+	                                  "5 ",  "5.0", "1e3", "٣",  "5\n", "5,000"};
 
 	(void)state;
 	refuses("EDGEPROXY_DB_RELOAD_SECS=abc", "EDGEPROXY_DB_RELOAD_SECS=abc: not a whole number; "
-						"allowed: 1..86400 s (default 5)");
+	                                        "allowed: 1..86400 s (default 5)");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char entry[64];
 
@@ -168,7 +168,7 @@ static void numbers_stay_in_their_range(void **state)
 
 	(void)state;
 	refuses("EDGEPROXY_DB_RELOAD_SECS=0",
-		"EDGEPROXY_DB_RELOAD_SECS=0: out of range; allowed: 1..86400 s (default 5)");
+	        "EDGEPROXY_DB_RELOAD_SECS=0: out of range; allowed: 1..86400 s (default 5)");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char entry[128];
 
@@ -197,8 +197,8 @@ static void switches_take_four_pairs_of_words(void **state)
 		config_done(&config);
 	}
 	refuses("DEBUG=2",
-		"DEBUG=2: not one of the words; allowed: 0, 1, false, true, no, yes, off, on "
-		"(default 0)");
+	        "DEBUG=2: not one of the words; allowed: 0, 1, false, true, no, yes, off, on "
+	        "(default 0)");
 	assert_int_equal(read3("DEBUG=True", NULL, NULL), -EINVAL);
 	assert_int_equal(read3("DEBUG=1 ", NULL, NULL), -EINVAL);
 }
@@ -224,8 +224,8 @@ static void choices_take_their_words_only(void **state)
 	accepts("EDGEPROXY_LOG_LEVEL=warn");
 	assert_int_equal(config.log_level, LOG_WARN);
 	refuses("EDGEPROXY_RELAY_MODE=spliced",
-		"EDGEPROXY_RELAY_MODE=spliced: not one of the words; allowed: auto, copy, splice "
-		"(default auto)");
+	        "EDGEPROXY_RELAY_MODE=spliced: not one of the words; allowed: auto, copy, splice "
+	        "(default auto)");
 	assert_int_equal(read3("EDGEPROXY_RELAY_MODE=splic", NULL, NULL), -EINVAL);
 	assert_int_equal(read3("EDGEPROXY_RELAY_MODE=SPLICE", NULL, NULL), -EINVAL);
 }
@@ -258,15 +258,15 @@ static void texts_have_a_length(void **state)
 static void an_empty_value_needs_a_meaning(void **state)
 {
 	static const char *const bad[] = {"EDGEPROXY_REGION=",
-					  "EDGEPROXY_DB_PATH=",
-					  "EDGEPROXY_DB_RELOAD_SECS=",
-					  "EDGEPROXY_WORKERS=",
-					  "DEBUG=",
-					  "EDGEPROXY_LOG_LEVEL="};
+	                                  "EDGEPROXY_DB_PATH=",
+	                                  "EDGEPROXY_DB_RELOAD_SECS=",
+	                                  "EDGEPROXY_WORKERS=",
+	                                  "DEBUG=",
+	                                  "EDGEPROXY_LOG_LEVEL="};
 
 	(void)state;
 	refuses("EDGEPROXY_WORKERS=",
-		"EDGEPROXY_WORKERS=: empty; allowed: 0..256 threads (default 0)");
+	        "EDGEPROXY_WORKERS=: empty; allowed: 0..256 threads (default 0)");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(read3(bad[i], NULL, NULL), -EINVAL);
 		assert_non_null(strstr(got.lines[0], "=: empty; allowed: "));
@@ -297,15 +297,15 @@ static void listening_can_be_switched_off(void **state)
 	accepts("EDGEPROXY_LISTEN_ADDR=[::1]:443");
 	assert_int_equal(config.listen_addr.port, 443);
 	refuses("EDGEPROXY_LISTEN_ADDR=[::]:0",
-		"EDGEPROXY_LISTEN_ADDR=[::]:0: port 0 needs one family's address; allowed: "
-		"ADDRESS:PORT, [IPV6]:PORT, :PORT, or empty (default 0.0.0.0:8080)");
+	        "EDGEPROXY_LISTEN_ADDR=[::]:0: port 0 needs one family's address; allowed: "
+	        "ADDRESS:PORT, [IPV6]:PORT, :PORT, or empty (default 0.0.0.0:8080)");
 }
 
 static void a_wrong_listen_address_is_refused(void **state)
 {
 	static const char *const bad[] = {"8080",     "localhost:80",  "0.0.0.0",
-					  "0.0.0.0:", "0.0.0.0:65536", "::1:80",
-					  "[::1]",    "1.2.3:80",      "127.0.0.1:8080 "};
+	                                  "0.0.0.0:", "0.0.0.0:65536", "::1:80",
+	                                  "[::1]",    "1.2.3:80",      "127.0.0.1:8080 "};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -332,21 +332,21 @@ static void trusted_proxies_are_a_list(void **state)
 	config_done(&config);
 
 	refuses("EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense",
-		"EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense: \"nonsense\" is neither an address "
-		"nor "
-		"a CIDR; allowed: addresses and CIDRs, commas between (default empty)");
+	        "EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense: \"nonsense\" is neither an address "
+	        "nor "
+	        "a CIDR; allowed: addresses and CIDRs, commas between (default empty)");
 	refuses("EDGEPROXY_TRUSTED_PROXIES=10.0.0.1/8",
-		"EDGEPROXY_TRUSTED_PROXIES=10.0.0.1/8: \"10.0.0.1/8\" has bits set behind its "
-		"prefix; "
-		"allowed: addresses and CIDRs, commas between (default empty)");
+	        "EDGEPROXY_TRUSTED_PROXIES=10.0.0.1/8: \"10.0.0.1/8\" has bits set behind its "
+	        "prefix; "
+	        "allowed: addresses and CIDRs, commas between (default empty)");
 }
 
 static void every_problem_is_told(void **state)
 {
 	(void)state;
 	assert_int_equal(read3("EDGEPROXY_WORKERS=many", "EDGEPROXY_REGOIN=eu",
-			       "EDGEPROXY_RELAY_MODE=fast"),
-			 -EINVAL);
+	                       "EDGEPROXY_RELAY_MODE=fast"),
+	                 -EINVAL);
 	assert_int_equal(got.fatal, 2);
 	assert_int_equal(got.warnings, 1);
 }
@@ -359,8 +359,8 @@ static void a_refusal_leaves_the_result_alone(void **state)
 	memset(&config, 0x5a, sizeof config);
 	before = config;
 	assert_int_equal(read3("EDGEPROXY_REGION=eu", "EDGEPROXY_TRUSTED_PROXIES=127.0.0.1",
-			       "EDGEPROXY_WORKERS=x"),
-			 -EINVAL);
+	                       "EDGEPROXY_WORKERS=x"),
+	                 -EINVAL);
 	assert_memory_equal(&config, &before, sizeof config);
 	memset(&config, 0, sizeof config);
 }
@@ -369,11 +369,11 @@ static void an_unknown_name_warns_with_the_nearest(void **state)
 {
 	static const char *const rows[][2] = {
 		{"EDGEPROXY_REGOIN=x",
-		 "EDGEPROXY_REGOIN: no such option; the nearest is EDGEPROXY_REGION"},
+	         "EDGEPROXY_REGOIN: no such option; the nearest is EDGEPROXY_REGION"},
 		{"EDGEPROXY_LISTEN=x",
-		 "EDGEPROXY_LISTEN: no such option; the nearest is EDGEPROXY_LISTEN_ADDR"},
+	         "EDGEPROXY_LISTEN: no such option; the nearest is EDGEPROXY_LISTEN_ADDR"},
 		{"EDGEPROXY_LISTEN_ADDRESS=x",
-		 "EDGEPROXY_LISTEN_ADDRESS: no such option; the nearest is EDGEPROXY_LISTEN_ADDR"},
+	         "EDGEPROXY_LISTEN_ADDRESS: no such option; the nearest is EDGEPROXY_LISTEN_ADDR"},
 		{"EDGEPROXY_DEBUG=1", "EDGEPROXY_DEBUG: no such option; the nearest is DEBUG"},
 	};
 
@@ -407,10 +407,10 @@ static void a_message_is_one_short_clean_line(void **state)
 
 	(void)state;
 	refuses("EDGEPROXY_WORKERS=1\n\033[2J", "EDGEPROXY_WORKERS=1??[2J: not a whole number; "
-						"allowed: 0..256 threads (default 0)");
+	                                        "allowed: 0..256 threads (default 0)");
 	refuses("EDGEPROXY_TRUSTED_PROXIES=a\033b",
-		"EDGEPROXY_TRUSTED_PROXIES=a?b: \"a?b\" is neither an address nor a CIDR; allowed: "
-		"addresses and CIDRs, commas between (default empty)");
+	        "EDGEPROXY_TRUSTED_PROXIES=a?b: \"a?b\" is neither an address nor a CIDR; allowed: "
+	        "addresses and CIDRs, commas between (default empty)");
 	memset(entry + strlen(entry), '9', 4000);
 	assert_int_equal(read3(entry, NULL, NULL), -EINVAL);
 	assert_true(strlen(got.lines[0]) < 250);
@@ -488,7 +488,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(an_empty_environment_gives_the_documented_defaults,
-					  teardown),
+	                                  teardown),
 		cmocka_unit_test_teardown(values_replace_defaults, teardown),
 		cmocka_unit_test_teardown(the_first_of_two_equal_names_counts, teardown),
 		cmocka_unit_test_teardown(numbers_reach_both_ends_of_their_range, teardown),

@@ -85,7 +85,7 @@ static void the_seed_row_is_good(void **unused)
 
 /* Replaces one value of the good row, and expects the verdict. */
 static enum row_verdict with(int column, struct column_value value, struct backend_row *ret_row,
-			     struct row_error *ret_error)
+                             struct row_error *ret_error)
 {
 	struct column_value v[BACKEND_COLUMNS];
 
@@ -341,8 +341,8 @@ static void errors_are_readable(void **unused)
 }
 
 static enum row_verdict service(struct column_value listen, struct column_value app,
-				struct column_value accept_proxy, struct column_value send_proxy,
-				struct service_row *ret_row, const char **ret_column)
+                                struct column_value accept_proxy, struct column_value send_proxy,
+                                struct service_row *ret_row, const char **ret_column)
 {
 	struct column_value v[SERVICE_COLUMNS] = {
 		[SERVICE_LISTEN] = listen,
@@ -360,8 +360,8 @@ static enum row_verdict service(struct column_value listen, struct column_value 
 static void services(void **unused)
 {
 	static const char *const bad[] = {"",          "8080",          "1.2.3.4",
-					  "1.2.3.4:0", "1.2.3.4:70000", "host:80",
-					  "::1:80",    "1.2.3.4:80\n",  "224.0.0.1:80"};
+	                                  "1.2.3.4:0", "1.2.3.4:70000", "host:80",
+	                                  "::1:80",    "1.2.3.4:80\n",  "224.0.0.1:80"};
 	struct column_value good = text("127.0.0.1:8080");
 	struct service_row row;
 	const char *column;
@@ -373,7 +373,7 @@ static void services(void **unused)
 	assert_int_equal(row.send_proxy, 0);
 	assert_int_equal(row.listen.port, 8080);
 	assert_int_equal(service(text("[::1]:1"), text("a"), integer(0), integer(2), &row, &column),
-			 ROW_GOOD);
+	                 ROW_GOOD);
 	assert_string_equal(row.app, "a");
 	assert_false(row.accept_proxy);
 	assert_int_equal(row.send_proxy, 2);
@@ -382,7 +382,7 @@ static void services(void **unused)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(service(text(bad[i]), null(), null(), null(), &row, &column),
-				 ROW_BAD);
+		                 ROW_BAD);
 		assert_string_equal(column, "listen");
 	}
 	assert_int_equal(service(null(), null(), null(), null(), &row, &column), ROW_BAD);
@@ -395,8 +395,8 @@ static void services(void **unused)
 }
 
 static enum row_verdict override(struct column_value cidr, struct column_value country,
-				 struct column_value region, struct geo_override_row *ret_row,
-				 const char **ret_column)
+                                 struct column_value region, struct geo_override_row *ret_row,
+                                 const char **ret_column)
 {
 	struct column_value v[GEO_OVERRIDE_COLUMNS] = {
 		[GEO_OVERRIDE_CIDR] = cidr,

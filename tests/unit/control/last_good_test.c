@@ -46,9 +46,9 @@ static void add_backend(struct route_rows *rows, const char *id, const char *app
 static void fill(struct route_rows *rows)
 {
 	struct service_row service = {.listen = endpoint_of("127.0.0.1:80"),
-				      .app = "x",
-				      .accept_proxy = true,
-				      .send_proxy = 2};
+	                              .app = "x",
+	                              .accept_proxy = true,
+	                              .send_proxy = 2};
 	struct geo_override_row override = {.country = "DE"};
 	struct country_region_row country = {.country = "MX", .region = "sa"};
 
@@ -113,7 +113,7 @@ static void it_is_a_routing_database(void **state)
 	snprintf(path, sizeof(path), "%s/" LAST_GOOD_NAME, t->dir);
 	assert_int_equal(store_new(path, &s), 0);
 	assert_int_equal(store_read(s, &(struct store_read_options){0}, &back, &quarantined, error),
-			 0);
+	                 0);
 	assert_int_equal(quarantined, 0);
 	assert_true(route_rows_digest(&back) == route_rows_digest(&rows));
 	store_free(s);

@@ -166,12 +166,12 @@ static void make_db(struct fixture *f, int backends)
 	char text[512];
 
 	sql(f->scratch, SEED_SCHEMA "CREATE TABLE services (listen TEXT PRIMARY KEY, app TEXT,"
-				    " accept_proxy INTEGER, send_proxy INTEGER)");
+	                            " accept_proxy INTEGER, send_proxy INTEGER)");
 	snprintf(text, sizeof(text),
-		 "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i<%d)"
-		 "INSERT INTO backends SELECT 'b'||i,'myapp','sa','10.0.0.1',1,1,1,1,1,0 FROM n"
-		 " WHERE i < %d",
-		 backends, backends);
+	         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i<%d)"
+	         "INSERT INTO backends SELECT 'b'||i,'myapp','sa','10.0.0.1',1,1,1,1,1,0 FROM n"
+	         " WHERE i < %d",
+	         backends, backends);
 	sql(f->scratch, text);
 }
 
@@ -230,7 +230,7 @@ static void backends_of_old_tables_are_let_go(void **state)
 		char text[128];
 
 		snprintf(text, sizeof(text), "UPDATE backends SET id = 'c%d' WHERE id = '%c%d'", i,
-			 i == 0 ? 'b' : 'c', i == 0 ? 0 : i - 1);
+		         i == 0 ? 'b' : 'c', i == 0 ? 0 : i - 1);
 		sql(f->scratch, text);
 		until_published(f, 2 + i);
 	}
@@ -476,8 +476,8 @@ static void bad_rows_are_told_once(void **state)
 	sql(f->scratch, "UPDATE backends SET port = 70000 WHERE id = 'b0'");
 	start(f);
 	assert_int_equal(said(f, "event=row_quarantined table=backends row=b0 column=port"
-				 " value=70000 why="),
-			 1);
+	                         " value=70000 why="),
+	                 1);
 	assert_int_equal(said(f, "usable=2 quarantined=1"), 1);
 	for (int i = 0; i < 3; i++) {
 		sql(f->scratch, "UPDATE backends SET weight = weight + 1 WHERE id = 'b1'");
@@ -564,7 +564,7 @@ static void the_last_good_table(void **state)
 	stop(f);
 
 	shell(f->scratch, "rm routing.db && printf x | dd of=state/" LAST_GOOD_NAME
-			  " bs=1 seek=5000 conv=notrunc 2>/dev/null");
+	                  " bs=1 seek=5000 conv=notrunc 2>/dev/null");
 	log_forget(f);
 	start(f);
 	assert_int_equal(said(f, "event=last_good_failed"), 1);
@@ -599,8 +599,8 @@ static void a_state_folder_that_is_not_there(void **state)
 static bool listens(uint16_t port)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET,
-				 .sin_port = htons(port),
-				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	                         .sin_port = htons(port),
+	                         .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int rc;
 
@@ -676,7 +676,7 @@ static void services_come_and_go(void **state)
 	/* A session still holds the service when it goes: nobody may be queued there all the same.
 	 */
 	held = service_ref(f->table->services[1]->socket == extra ? f->table->services[1]
-								  : f->table->services[0]);
+	                                                          : f->table->services[0]);
 	sql(f->scratch, "DELETE FROM services");
 	until_published(f, 4);
 	assert_true(listens(port)); /* workers may not have swapped yet */

@@ -36,7 +36,7 @@ static int scratch_setup(void **state)
 
 /* A command in the folder, in another process. Must succeed. */
 __attribute__((format(printf, 2, 3))) static inline void shell(const struct scratch *s,
-							       const char *format, ...)
+                                                               const char *format, ...)
 {
 	char command[2048];
 	va_list args;

@@ -174,20 +174,20 @@ static void bad_rows_are_left_out(void **state)
 
 	sql(t, SEED_SCHEMA "INSERT INTO backends VALUES" ROW(
 		       "good") ";"
-			       "INSERT INTO backends "
-			       "VALUES('port','a','sa','10.0.0.1',70000,1,1,1,1,0);"
-			       "INSERT INTO "
-			       "backends(rowid,id,app,region,wg_ip,port,healthy,weight,soft_limit,"
-			       "hard_limit)"
-			       " VALUES(77,NULL,'a','sa','10.0.0.1',1,1,1,1,1);"
-			       "INSERT INTO backends(id,app) VALUES('half','a');"
-			       "INSERT INTO backends(id,deleted) VALUES('gone',1);"
-			       "CREATE TABLE services(listen TEXT, app TEXT);"
-			       "INSERT INTO services "
-			       "VALUES('127.0.0.1:80',NULL),('[::ffff:127.0.0.1]:80',NULL);"
-			       "CREATE TABLE geo_overrides(cidr TEXT, country TEXT, region TEXT);"
-			       "INSERT INTO geo_overrides "
-			       "VALUES('10.0.0.0/8','BR',NULL),('10.0.0.0/8','US',NULL)");
+	                       "INSERT INTO backends "
+	                       "VALUES('port','a','sa','10.0.0.1',70000,1,1,1,1,0);"
+	                       "INSERT INTO "
+	                       "backends(rowid,id,app,region,wg_ip,port,healthy,weight,soft_limit,"
+	                       "hard_limit)"
+	                       " VALUES(77,NULL,'a','sa','10.0.0.1',1,1,1,1,1);"
+	                       "INSERT INTO backends(id,app) VALUES('half','a');"
+	                       "INSERT INTO backends(id,deleted) VALUES('gone',1);"
+	                       "CREATE TABLE services(listen TEXT, app TEXT);"
+	                       "INSERT INTO services "
+	                       "VALUES('127.0.0.1:80',NULL),('[::ffff:127.0.0.1]:80',NULL);"
+	                       "CREATE TABLE geo_overrides(cidr TEXT, country TEXT, region TEXT);"
+	                       "INSERT INTO geo_overrides "
+	                       "VALUES('10.0.0.0/8','BR',NULL),('10.0.0.0/8','US',NULL)");
 	o = read_all(s);
 	assert_int_equal(o->rc, 0);
 	assert_int_equal(o->rows.backend_count, 1);
@@ -289,8 +289,8 @@ static void too_many_rows(void **state)
 
 	sql(t,
 	    SEED_SCHEMA "CREATE TABLE services (listen TEXT PRIMARY KEY);"
-			"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<260)"
-			"INSERT INTO services SELECT '127.0.0.1:'||(1000+i) FROM n");
+	                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<260)"
+	                "INSERT INTO services SELECT '127.0.0.1:'||(1000+i) FROM n");
 	o = read_all(s);
 	assert_int_equal(o->rc, 0);
 	assert_int_equal(o->rows.service_count, 256);
@@ -345,13 +345,13 @@ static void a_reader_holds_nothing(void **state)
 
 	sqlite3_busy_timeout(db, 0);
 	writer_do(db,
-		  "PRAGMA journal_mode=wal;" SEED_SCHEMA "INSERT INTO backends VALUES" ROW("a"));
+	          "PRAGMA journal_mode=wal;" SEED_SCHEMA "INSERT INTO backends VALUES" ROW("a"));
 	assert_now(s, 1);
 	/* A read transaction that was still open would make this fail. */
 	writer_do(db, "INSERT INTO backends VALUES" ROW("b"));
 	assert_int_equal(sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, &frames,
-						   &done),
-			 SQLITE_OK);
+	                                           &done),
+	                 SQLITE_OK);
 	assert_now(s, 2);
 	writer_do(db, "BEGIN EXCLUSIVE; DELETE FROM backends; COMMIT");
 	assert_now(s, 0);
@@ -504,7 +504,7 @@ static void a_writer_that_died(void **state)
 		/* So small a cache that the file is written before the commit that never comes. */
 		if (sqlite3_open(t->db, &db) == SQLITE_OK)
 			sqlite3_exec(db, "PRAGMA cache_size=1; BEGIN; DELETE FROM backends", NULL,
-				     NULL, NULL);
+			             NULL, NULL);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -632,7 +632,7 @@ static void wal_that_waits_is_not_ignored(void **state)
 
 	/* The deletion is in the WAL alone; without its index it cannot be read by a stranger. */
 	writer_do(db,
-		  "PRAGMA journal_mode=wal;" SEED_SCHEMA "INSERT INTO backends VALUES" ROW("a"));
+	          "PRAGMA journal_mode=wal;" SEED_SCHEMA "INSERT INTO backends VALUES" ROW("a"));
 	writer_do(db, "PRAGMA wal_checkpoint(TRUNCATE); DELETE FROM backends");
 	shell(t, "cp routing.db copy.db && cp routing.db-wal copy.db-wal");
 	sqlite3_close(db);

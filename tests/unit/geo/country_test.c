@@ -40,7 +40,7 @@ static void every_row_is_found(void **state)
 		assert_string_equal(country_name(rows[i].code), rows[i].name);
 		assert_string_equal(country_default_region(rows[i].code), region);
 		assert_true(strcmp(region, "sa") == 0 || strcmp(region, "us") == 0 ||
-			    strcmp(region, "eu") == 0 || strcmp(region, "ap") == 0);
+		            strcmp(region, "eu") == 0 || strcmp(region, "ap") == 0);
 		assert_true(rows[i].name[0] != '\0');
 	}
 }
@@ -82,7 +82,7 @@ static void regions(void **state)
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
 		for (size_t k = 0; expected[i].codes[k]; k++)
 			assert_string_equal(country_default_region(expected[i].codes[k]),
-					    expected[i].region);
+			                    expected[i].region);
 }
 
 static void an_index_for_each_pair_of_letters(void **state)
@@ -102,8 +102,8 @@ static void an_index_for_each_pair_of_letters(void **state)
 static void what_is_not_a_code(void **state)
 {
 	static const char *const bad[] = {"",   "B",  "BRA", "B1",       "1B",      "B ",
-					  " B", "@A", "A@",  "A[",       "[A",      "`a",
-					  "a{", "--", "BR ", "\xc3\x85", "\xff\xff"};
+	                                  " B", "@A", "A@",  "A[",       "[A",      "`a",
+	                                  "a{", "--", "BR ", "\xc3\x85", "\xff\xff"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

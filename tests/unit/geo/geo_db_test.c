@@ -322,9 +322,9 @@ static void truncated_anywhere(void **state)
 static void damaged_anywhere(void **state)
 {
 	static const char *const files[] = {DATA("plain-country"), DATA("maxmind-country"),
-					    DATA("maxmind-city")};
+	                                    DATA("maxmind-city")};
 	static const char *const addresses[] = {"8.8.8.8",         "91.0.0.1", "7.0.7.1", "2804::1",
-						"255.255.255.255", "::",       "ffff::"};
+	                                        "255.255.255.255", "::",       "ffff::"};
 	const char *path = scratch_path("damaged");
 	struct rng rng = {.state = 1};
 
@@ -347,7 +347,7 @@ static void damaged_anywhere(void **state)
 				struct geo_record record = find(db, addresses[i]);
 
 				assert_true(strlen(record.country) == 0 ||
-					    strlen(record.country) == 2);
+				            strlen(record.country) == 2);
 			}
 			geo_db_unref(db);
 		}
@@ -409,7 +409,7 @@ static void *toucher(void *arg)
 
 	for (long n = 0; !atomic_load(&toucher_stop); n = (n + 1) % 1000000000) {
 		struct timespec times[2] = {{.tv_sec = 1, .tv_nsec = n},
-					    {.tv_sec = 1, .tv_nsec = n}};
+		                            {.tv_sec = 1, .tv_nsec = n}};
 
 		if (futimens(fd, times) != 0)
 			break;
@@ -468,7 +468,7 @@ static void *finder(void *arg)
 		struct geo_record record = geo_db_find(f->db, &ip);
 
 		f->checksum = hash_mix(f->checksum ^ (uint64_t)(uint8_t)record.country[0] << 16 ^
-				       (uint64_t)(uint8_t)record.country[1] << 8 ^ record.net_bits);
+		                       (uint64_t)(uint8_t)record.country[1] << 8 ^ record.net_bits);
 	}
 	geo_db_unref(f->db);
 	return NULL;

@@ -47,7 +47,7 @@ static void parse_and_format_addresses(void **state)
 		{"1::ffff:192.0.2.1", "1::ffff:c000:201", false},
 		{"2001:DB8:0:0:0:0:0:1", "2001:db8::1", false},
 		{"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255",
-		 "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", false},
+	         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", false},
 	};
 
 	(void)state;
@@ -185,7 +185,7 @@ static void parse_and_format_endpoints(void **state)
 		{"127.0.0.1:0", "127.0.0.1:0", true},
 		{":0", "[::]:0", true},
 		{"[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535",
-		 "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", false},
+	         "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", false},
 	};
 
 	(void)state;
@@ -314,16 +314,16 @@ static void refuse_other_families(void **state)
 static void decimals(void **state)
 {
 	static const char *const bad[] = {"",
-					  "00",
-					  "01",
-					  "+1",
-					  "-1",
-					  " 1",
-					  "1 ",
-					  "1a",
-					  "65536",
-					  "4294967297",
-					  "18446744073709551617"};
+	                                  "00",
+	                                  "01",
+	                                  "+1",
+	                                  "-1",
+	                                  " 1",
+	                                  "1 ",
+	                                  "1a",
+	                                  "65536",
+	                                  "4294967297",
+	                                  "18446744073709551617"};
 	unsigned n = 7;
 
 	(void)state;

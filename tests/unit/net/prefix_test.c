@@ -49,7 +49,7 @@ static void parse_and_format(void **state)
 		{"::ffff:10.0.0.0/104", "10.0.0.0/8", 104},
 		{"::ffff:10.0.0.1", "10.0.0.1/32", 128},
 		{"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128",
-		 "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128", 128},
+	         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128", 128},
 	};
 
 	(void)state;
@@ -170,7 +170,7 @@ static void expect_find(const struct prefix_map *m, const char *ip, int want)
 static void find_the_most_specific(void **state)
 {
 	struct prefix_map *m = map_of("10.1.0.0/16 10.0.0.0/8 10.1.2.0/24 10.1.2.3 10.255.255.255 "
-				      "2001:db8::/32 2001:db8::/128");
+	                              "2001:db8::/32 2001:db8::/128");
 
 	(void)state;
 	assert_int_equal(prefix_map_size(m), 7);
@@ -385,7 +385,7 @@ static void lists_name_the_bad_part(void **state)
 
 /* The definition, one entry after the other. */
 static const struct prefix_entry *scan(const struct prefix_entry *entries, size_t n,
-				       const struct ip *ip)
+                                       const struct ip *ip)
 {
 	const struct prefix_entry *best = NULL;
 

@@ -72,7 +72,7 @@ static void add_tlv(struct bytes *b, unsigned type, unsigned len, const void *va
 }
 
 static enum proxy_verdict parse_exact(const uint8_t *data, size_t len, struct proxy_header *ret_h,
-				      const char **ret_why)
+                                      const char **ret_why)
 {
 	uint8_t *copy = malloc(len ? len : 1);
 	enum proxy_verdict verdict;
@@ -144,18 +144,18 @@ static void v1_addresses(void **state)
 		const char *line, *src, *dst;
 	} rows[] = {
 		{"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n", "192.0.2.1:1234",
-		 "198.51.100.2:443"},
+	         "198.51.100.2:443"},
 		{"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
-		 "255.255.255.255:65535", "255.255.255.255:65535"},
+	         "255.255.255.255:65535", "255.255.255.255:65535"},
 		{"PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", "0.0.0.0:0", "0.0.0.0:0"},
 		{"PROXY TCP6 2001:db8::1 ::1 1 2\r\n", "[2001:db8::1]:1", "[::1]:2"},
 		{"PROXY TCP6 2001:0DB8:0:0:0:0:0:1 :: 1 2\r\n", "[2001:db8::1]:1", "[::]:2"},
 		{"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:c633:6402 1 2\r\n", "192.0.2.1:1",
-		 "198.51.100.2:2"},
+	         "198.51.100.2:2"},
 		{"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-		 "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
-		 "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
-		 "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"},
+	         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+	         "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
+	         "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"},
 	};
 
 	(void)state;
@@ -173,7 +173,7 @@ static void v1_unknown_is_local(void **state)
 		"PROXY UNKNOWN\r\n", "PROXY UNKNOWN \r\n",
 		"PROXY UNKNOWN what \r ever \n it says\r\r\n",
 		("PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-		 "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"), /* 107 bytes */
+	         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"), /* 107 bytes */
 	};
 
 	(void)state;
@@ -263,7 +263,7 @@ static void v1_line_has_a_limit(void **state)
 	/* Two of the longest texts for an address fit a field, but not the line. */
 	memset(line, 0, sizeof(line));
 	strcpy(line, "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255 "
-		     "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255 65535 65535\r\n");
+	             "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255 65535 65535\r\n");
 	expect_bad(line, 107, "107 bytes");
 }
 
@@ -300,7 +300,7 @@ static void v2_without_addresses_is_local(void **state)
 		unsigned ver_cmd, family, bytes;
 	} rows[] = {
 		{0x20, 0x00, 0},  {0x20, 0x00, 9}, /* LOCAL, also with a block that makes no sense
-						    */
+	                                            */
 		{0x20, 0x11, 0},  {0x20, 0x11, 3}, {0x20, 0x22, 1},   {0x20, 0xff, 5},
 		{0x21, 0x00, 0},  {0x21, 0x00, 2}, {0x21, 0x01, 0},   {0x21, 0x10, 4},
 		{0x21, 0x20, 36}, {0x21, 0x30, 0}, {0x21, 0x31, 216},
@@ -440,7 +440,7 @@ static void v2_checksum(void **state)
 	for (size_t i = 16; i < v6.len; i++) {
 		struct bytes b = v6;
 		bool is_tlv_frame = (i >= 52 && i < 55) || (i >= 56 && i < 59) ||
-				    (i >= 63 && i < 66);
+		                    (i >= 63 && i < 66);
 
 		b.data[i] ^= 1;
 		if (!is_tlv_frame)
@@ -477,19 +477,19 @@ static void write_and_read_back(void **state)
 		const char *src, *dst, *line;
 	} rows[] = {
 		{"192.0.2.1:1234", "198.51.100.2:443",
-		 "PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"},
+	         "PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"},
 		{"0.0.0.0:0", "255.255.255.255:65535",
-		 "PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n"},
+	         "PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n"},
 		{"[2001:db8::1]:1", "[::]:2", "PROXY TCP6 2001:db8::1 :: 1 2\r\n"},
 		{"192.0.2.1:1", "[2001:db8::1]:2",
-		 "PROXY TCP6 ::ffff:c000:201 2001:db8::1 1 2\r\n"},
+	         "PROXY TCP6 ::ffff:c000:201 2001:db8::1 1 2\r\n"},
 		{"[2001:db8::1]:1", "192.0.2.1:2",
-		 "PROXY TCP6 2001:db8::1 ::ffff:c000:201 1 2\r\n"},
+	         "PROXY TCP6 2001:db8::1 ::ffff:c000:201 1 2\r\n"},
 		{"[::192.0.2.1]:1", "[::1]:2", "PROXY TCP6 ::c000:201 ::1 1 2\r\n"},
 		{"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
-		 "[fff0:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
-		 "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-		 "fff0:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"},
+	         "[fff0:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
+	         "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+	         "fff0:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"},
 	};
 
 	(void)state;
@@ -527,8 +527,8 @@ static void write_v2_bytes(void **state)
 	assert_memory_equal(buf, want_v6.data, 52);
 	assert_int_equal(proxy_protocol_write(2, &v4, &v6_to, buf), 52);
 	assert_memory_equal(buf + 16,
-			    ((uint8_t[]){0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1}),
-			    16);
+	                    ((uint8_t[]){0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1}),
+	                    16);
 }
 
 static void nothing_yet(void **state)

@@ -34,9 +34,9 @@ static void fires_at_its_millisecond(void **state)
 {
 	/* Around every level's border, with the wheel started at an odd time. */
 	static const uint64_t delays[] = {1,       2,        7,        8,        63,
-					  64,      65,       511,      512,      4095,
-					  4096,    32767,    32769,    262143,   3600000,
-					  2097152, 16777216, 16777217, 604800000};
+	                                  64,      65,       511,      512,      4095,
+	                                  4096,    32767,    32769,    262143,   3600000,
+	                                  2097152, 16777216, 16777217, 604800000};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
@@ -96,7 +96,7 @@ static void many_random_timers_agree_with_a_list(void **state)
 		alarms[i] = (struct alarm){0};
 		timer_init(&alarms[i].timer, ring);
 		timer_arm(&w, &alarms[i].timer,
-			  now + 1 + rng_below(&rng, 1u << rng_below(&rng, 22)));
+		          now + 1 + rng_below(&rng, 1u << rng_below(&rng, 22)));
 	}
 	for (size_t i = 0; i < N; i += 3)
 		timer_cancel(&w, &alarms[i].timer);

@@ -37,7 +37,7 @@ static void rig_open(struct rig *g, enum relay_mode mode, unsigned pipes)
 	g->shared.mode = mode;
 	g->shared.buffer = malloc(RELAY_BUFFER_BYTES);
 	pipe_pool_init(&g->shared.pipes, pipes, 65536);
-	relay_init(&g->relay, 0, mode);
+	relay_init(&g->relay, mode);
 }
 
 static void rig_close(struct rig *g)
@@ -97,7 +97,7 @@ static void push_through(struct rig *g, size_t total)
 		if (result != RELAY_DONE) {
 			result = run(g);
 			assert_true(result == RELAY_WAIT || result == RELAY_YIELD ||
-				    result == RELAY_DONE);
+			            result == RELAY_DONE);
 		}
 		n = read(g->reader, chunk, sizeof(chunk) & ~(size_t)7);
 		for (ssize_t i = 0; i + 8 <= n; i += 8) {

@@ -47,7 +47,7 @@ static void add(struct fixture *f, struct backend_row row, const char *country)
 }
 
 static struct backend_row row_with(const char *id, const char *region, uint32_t weight,
-				   uint32_t soft_limit, uint32_t hard_limit)
+                                   uint32_t soft_limit, uint32_t hard_limit)
 {
 	struct backend_row row = fixture_backend(id, "web", region);
 
@@ -157,13 +157,13 @@ static void test_terms(void **state)
 	q = query("", NULL);
 	for (uint32_t i = 0; i < f->table->backend_count; i++)
 		assert_int_equal(balancer_judge(f->table, &f->table->backends[i], &q).region_score,
-				 2);
+		                 2);
 }
 
 static void test_exclusions(void **state)
 {
 	static const char *const order[] = {"deleted",  "unhealthy", "maint",      "drain",
-					    "weight-0", "other-app", "hard-limit", "failed"};
+	                                    "weight-0", "other-app", "hard-limit", "failed"};
 	struct fixture *f = *state;
 	struct balancer_query q = query("", "sa");
 	struct backend_row row[8];
@@ -314,7 +314,7 @@ static void test_all_apps(void **state)
 
 /* Of n picks with one stream of random numbers, how many go to each backend. */
 static void count_picks(const struct fixture *f, const struct balancer_query *q, unsigned n,
-			unsigned *counts)
+                        unsigned *counts)
 {
 	struct rng rng = {.state = 42};
 
@@ -427,8 +427,8 @@ static uint32_t any_load(struct rng *rng, const struct backend *b)
 		return (uint32_t)rng_below(rng, (uint64_t)b->hard_limit + 1);
 	default: /* often exactly one or two regions' worth */
 		return (uint32_t)(((uint64_t)b->soft_limit * b->weight * 100 *
-				   (1 + rng_below(rng, 2))) %
-				  ((uint64_t)b->hard_limit + 1));
+		                   (1 + rng_below(rng, 2))) %
+		                  ((uint64_t)b->hard_limit + 1));
 	}
 }
 
@@ -466,7 +466,7 @@ static bool goes_before(const struct balancer_terms *a, const struct balancer_te
 
 /* Judges every backend: how many are equally best, and the terms of one of them. */
 static unsigned reference(const struct table *t, const struct balancer_query *q,
-			  struct balancer_terms *best)
+                          struct balancer_terms *best)
 {
 	unsigned equals = 0;
 
@@ -486,7 +486,7 @@ static unsigned reference(const struct table *t, const struct balancer_query *q,
 }
 
 static void check_pick(const struct table *t, const struct balancer_query *q, struct rng *rng,
-		       unsigned *ties)
+                       unsigned *ties)
 {
 	struct balancer_terms best = {0};
 	struct balancer_terms terms;
@@ -566,7 +566,7 @@ static void test_near_ties(void **state)
 
 		snprintf(id, sizeof(id), "b%d", i);
 		row = row_with(id, i % 2 ? "sa" : "us", WEIGHT_MAX - (uint32_t)(i % 3),
-			       LIMIT_MAX - (uint32_t)(i % 5), LIMIT_MAX);
+		               LIMIT_MAX - (uint32_t)(i % 5), LIMIT_MAX);
 		add(f, row, "");
 	}
 	make(f, "us");
@@ -576,7 +576,7 @@ static void test_near_ties(void **state)
 
 		for (uint32_t i = 0; i < f->table->backend_count; i++)
 			set_connections(f, &f->table->backends[i],
-					top - (uint32_t)rng_below(&rng, 3));
+			                top - (uint32_t)rng_below(&rng, 3));
 		check_pick(f->table, &q, &rng, &ties);
 		if (round % 10 == 0)
 			check_all_equals(f->table, &q, &rng);

@@ -130,7 +130,7 @@ static struct place locate(const struct fixture *f, const struct geo_db *db, con
 }
 
 static void add_override(struct fixture *f, const char *cidr, const char *country,
-			 const char *region)
+                         const char *region)
 {
 	struct geo_override_row row = {.region = region};
 
@@ -140,7 +140,7 @@ static void add_override(struct fixture *f, const char *cidr, const char *countr
 }
 
 static void assert_place(struct place p, const char *source, const char *country,
-			 const char *region, const char *network)
+                         const char *region, const char *network)
 {
 	char text[PREFIX_TEXT_MAX];
 
@@ -307,7 +307,7 @@ static void expect_elsewhere(struct fixture *f, void (*change)(struct backend_ro
 	make(f);
 	connected(f, &(struct choice){
 			     .binding = {f->table->backends[1].slot,
-					 live_generation(f->live, f->table->backends[1].slot)}});
+	                                 live_generation(f->live, f->table->backends[1].slot)}});
 	c = choose(f);
 	assert_true(c.from_affinity);
 	release(f, &c);
@@ -551,7 +551,7 @@ static void *watch(void *arg)
 	while (!atomic_load(r->stop)) {
 		for (uint32_t i = 0; i < BACKENDS; i++)
 			r->wrong += live_connections(r->f->live, r->f->table->backends[i].slot) >
-				    LIMIT;
+			            LIMIT;
 	}
 	return NULL;
 }

@@ -12,7 +12,7 @@ static inline struct endpoint fixture_endpoint(uint16_t port)
 }
 
 static inline struct backend_row fixture_backend(const char *id, const char *app,
-						 const char *region)
+                                                 const char *region)
 {
 	return (struct backend_row){
 		.id = id,

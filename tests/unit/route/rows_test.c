@@ -149,10 +149,10 @@ static uint64_t digest_of(int n, const char *kinds)
 	route_rows_init(&rows);
 	for (; *kinds != '\0'; kinds++) {
 		int err = *kinds == 'a'   ? route_rows_add_backend(&rows, &s.backend)
-			  : *kinds == 'b' ? route_rows_add_backend(&rows, &other)
-			  : *kinds == 's' ? route_rows_add_service(&rows, &s.service)
-			  : *kinds == 'o' ? route_rows_add_override(&rows, &s.override)
-					  : route_rows_add_country_region(&rows, &s.country);
+		          : *kinds == 'b' ? route_rows_add_backend(&rows, &other)
+		          : *kinds == 's' ? route_rows_add_service(&rows, &s.service)
+		          : *kinds == 'o' ? route_rows_add_override(&rows, &s.override)
+		                          : route_rows_add_country_region(&rows, &s.country);
 
 		assert_int_equal(err, 0);
 	}
@@ -164,7 +164,7 @@ static uint64_t digest_of(int n, const char *kinds)
 static void test_digest_sees_every_difference(void **state)
 {
 	static const char *const others[] = {"",     "a",    "ba",   "aa",     "basoc",  "asoc",
-					     "absc", "aboc", "abso", "abssoc", "absooc", "absocc"};
+	                                     "absc", "aboc", "abso", "abssoc", "absooc", "absocc"};
 	enum { OTHERS = sizeof(others) / sizeof(others[0]), ALL = CHANGES + OTHERS };
 	uint64_t digest[ALL];
 

@@ -84,7 +84,7 @@ static void check_table(const struct table *t)
 		assert_ptr_equal(table_pool(t, p->app), p);
 		for (uint32_t i = 0; i < t->backend_count; i++)
 			expected += backend_usable(&t->backends[i]) &&
-				    (p->app == NULL || strcmp(p->app, t->backends[i].app) == 0);
+			            (p->app == NULL || strcmp(p->app, t->backends[i].app) == 0);
 		assert_int_equal(p->member_count, expected);
 		for (uint32_t g = 0; g < p->group_count; g++) {
 			const struct group *group = &p->groups[g];
@@ -109,10 +109,10 @@ static void check_table(const struct table *t)
 				if (before == NULL)
 					continue;
 				assert_true(country_index(before->country) <=
-					    country_index(b->country));
+				            country_index(b->country));
 				assert_true(country_index(before->country) !=
-						    country_index(b->country) ||
-					    before < b);
+				                    country_index(b->country) ||
+				            before < b);
 			}
 		}
 		assert_int_equal(next, p->member_count);
@@ -226,7 +226,7 @@ static void test_services_are_shared(void **state)
 	struct fixture *f = *state;
 	struct endpoint listen = fixture_endpoint(8080);
 	struct service *service[2] = {service_new(&listen, "dns", false, 0, NULL),
-				      service_new(&listen, NULL, true, 2, NULL)};
+	                              service_new(&listen, NULL, true, 2, NULL)};
 	struct table_options options = {.services = service, .service_count = 1};
 	struct table *t;
 
@@ -403,7 +403,7 @@ static void test_random_tables(void **state)
 			snprintf(app, sizeof(app), "app%u", (uint32_t)rng_below(&rng, apps));
 			snprintf(region, sizeof(region), "r%u", (uint32_t)rng_below(&rng, 6));
 			snprintf(row.country, sizeof(row.country), "%s",
-				 countries[rng_below(&rng, 5)]);
+			         countries[rng_below(&rng, 5)]);
 			row.weight = (uint32_t)rng_below(&rng, 4);
 			row.healthy = rng_below(&rng, 5) != 0;
 			row.soft_limit = 1 + (uint32_t)rng_below(&rng, LIMIT_MAX);
@@ -430,11 +430,11 @@ int main(void)
 		cmocka_unit_test(test_service_keys_differ),
 		cmocka_unit_test_setup_teardown(test_references, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slots_stay_from_table_to_table, setup,
-						teardown),
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(test_countries_and_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overrides, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failure_gives_everything_back, setup,
-						teardown),
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(test_random_tables, setup, teardown),
 	};
 

@@ -19,8 +19,10 @@ static struct listen_options listen_options_of(const struct config *c)
 {
 	return (struct listen_options){
 		.backlog = (int)c->listen_backlog,
+		.fastopen = (int)c->tcp_fastopen,
 		.tcp = {.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
-	                .user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms},
+	                .user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,
+	                .congestion = c->tcp_congestion},
 	};
 }
 

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,6 +35,8 @@ static int bind_and_listen(int fd, const struct endpoint *addr,
 		return err;
 	/* Accepted sockets inherit these, which saves as many system calls for each client. */
 	socket_tune(fd, &options->tcp);
+	if (options->fastopen > 0)
+		(void)set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, options->fastopen);
 	if (bind(fd, (struct sockaddr *)&sa, len) != 0 || listen(fd, options->backlog) != 0)
 		return -errno;
 	len = sizeof(sa);
@@ -100,24 +103,55 @@ void socket_tune(int fd, const struct tcp_options *options)
 	}
 	if (options->user_timeout_ms != 0)
 		(void)set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)options->user_timeout_ms);
+	if (options->congestion != NULL && options->congestion[0] != '\0')
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, options->congestion,
+		                 (socklen_t)strlen(options->congestion));
 }
 
-int socket_connect(const struct endpoint *peer, const struct tcp_options *options)
+int socket_congestion_usable(const char *name)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) != 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* 0 when the connect is under way, or -errno. */
+static int begin_connect(int fd, const struct sockaddr *sa, socklen_t len,
+                         struct first_bytes *first)
+{
+	ssize_t n;
+
+	if (first == NULL || first->len == 0)
+		return connect(fd, sa, len) == 0 || errno == EINPROGRESS ? 0 : -errno;
+	n = sendto(fd, first->data, first->len, MSG_FASTOPEN | MSG_NOSIGNAL, sa, len);
+	if (n < 0 && errno != EINPROGRESS)
+		return -errno;
+	first->sent = n > 0 ? (size_t)n : 0;
+	return 0;
+}
+
+int socket_connect(const struct endpoint *peer, const struct tcp_options *options,
+                   struct first_bytes *first)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = endpoint_to_sockaddr(peer, &sa);
 	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int err;
 
 	if (fd < 0)
 		return -errno;
 	socket_tune(fd, options);
-	if (connect(fd, (struct sockaddr *)&sa, len) != 0 && errno != EINPROGRESS) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return fd;
+	err = begin_connect(fd, (struct sockaddr *)&sa, len, first);
+	if (err == 0)
+		return fd;
+	close(fd);
+	return err;
 }
 
 int socket_error(int fd)

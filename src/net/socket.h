@@ -20,10 +20,12 @@ struct listen_socket {
 struct tcp_options {
 	uint32_t keepalive_secs;  /* idle time before the first probe; 0: no keepalive */
 	uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: the kernel's default */
+	const char *congestion;   /* TCP_CONGESTION; NULL or "": the kernel's default */
 };
 
 struct listen_options {
 	int backlog;            /* 1..65535, capped by net.core.somaxconn */
+	int fastopen;           /* TCP Fast Open requests that may be pending (RFC 7413); 0: off */
 	struct tcp_options tcp; /* what accepted sockets inherit */
 };
 
@@ -37,8 +39,21 @@ void listen_socket_stop(struct listen_socket *s);
 
 /* TCP_NODELAY, and the options above. Best effort: a socket without them still relays. */
 void socket_tune(int fd, const struct tcp_options *options);
-/* A socket that is connecting to peer: fd, or -errno (also for a connect refused at once). */
-MUST_CHECK int socket_connect(const struct endpoint *peer, const struct tcp_options *options);
+/* Is this congestion control there to be used? 0 or -errno (-ENOENT: the kernel has none of that
+ * name; -EPERM: only root may use it, see net.ipv4.tcp_allowed_congestion_control). */
+MUST_CHECK int socket_congestion_usable(const char *name);
+
+/* What TCP Fast Open may send along with the first packet. */
+struct first_bytes {
+	const void *data;
+	size_t len;
+	size_t sent; /* set by socket_connect(): 0 where the kernel has no cookie of the peer yet */
+};
+
+/* A socket that is connecting to peer: fd, or -errno (also for a connect refused at once). first
+ * may be NULL: no fast open. */
+MUST_CHECK int socket_connect(const struct endpoint *peer, const struct tcp_options *options,
+                              struct first_bytes *first);
 /* The pending error of a socket, as a positive errno value; 0 if there is none. Clears it. */
 int socket_error(int fd);
 /* Closes so that the peer sees a reset, not an end. */

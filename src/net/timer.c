@@ -117,6 +117,7 @@ static bool next_time(const struct timer_wheel *w, uint64_t *ret_ms)
 {
 	bool any = false;
 
+	*ret_ms = 0;
 	for (unsigned level = 0; level < TIMER_LEVELS; level++) {
 		uint64_t at;
 

@@ -77,6 +77,10 @@ void dial_start(struct session *s, const struct endpoint *dst)
 static void try_failed(struct session *s, int err)
 {
 	access_log_connect_failed(s, err);
+	/* What was sent to it is still in the client's socket. */
+	s->dir[CLIENT].bytes -= s->dial->flight;
+	s->dial->flight = 0;
+	s->dial->header_sent = false;
 	if (s->end[BACKEND].fd >= 0)
 		close(s->end[BACKEND].fd);
 	s->end[BACKEND] = (struct end){.fd = -1};
@@ -88,6 +92,43 @@ static void try_failed(struct session *s, int err)
 	s->slot = LIVE_NO_SLOT;
 	if (s->retries < UINT16_MAX)
 		s->retries++;
+}
+
+static size_t write_proxy_header(const struct session *s, uint8_t header[PROXY_HEADER_WRITE_MAX])
+{
+	if (s->service->send_proxy == 0)
+		return 0;
+	return proxy_protocol_write(s->service->send_proxy, &s->client, &s->dial->dst, header);
+}
+
+/* Connects; with TCP Fast Open the PROXY header and the client's first bytes, if they are there, go
+ * with the first packet. They stay in the client's socket like any first bytes. fd or -errno. */
+static int connect_backend(struct session *s)
+{
+	struct worker *w = s->worker;
+	uint8_t *buffer = w->relay.buffer;
+	struct first_bytes first = {.data = buffer};
+	size_t header_len;
+	ssize_t n;
+	int fd;
+
+	if (!w->shared->config->backend_fastopen ||
+	    w->shared->config->retry_on != RETRY_EARLY_RESET)
+		return socket_connect(&s->backend_addr, &w->tcp, NULL);
+	header_len = write_proxy_header(s, buffer);
+	n = recv(s->end[CLIENT].fd, buffer + header_len, DIAL_FASTOPEN_BYTES, MSG_PEEK);
+	first.len = header_len + (n > 0 ? (size_t)n : 0);
+	fd = socket_connect(&s->backend_addr, &w->tcp, &first);
+	if (fd < 0 || first.sent == 0)
+		return fd;
+	if (first.sent < header_len) {
+		close(fd);
+		return -EIO;
+	}
+	s->dial->header_sent = true;
+	s->dial->flight = (uint32_t)(first.sent - header_len);
+	s->dir[CLIENT].bytes += s->dial->flight;
+	return fd;
 }
 
 /* Errors of this process or machine, which another backend would meet as well. */
@@ -150,7 +191,7 @@ static void try_next(struct session *s)
 		d->try_started_ns = clock_now_ns();
 		d->try_deadline_ms = w->now_ms + w->shared->config->connect_timeout_ms;
 
-		int fd = socket_connect(&s->backend_addr, &w->tcp);
+		int fd = connect_backend(s);
 
 		if (fd >= 0) {
 			s->end[BACKEND] = (struct end){.fd = fd};
@@ -195,12 +236,11 @@ void dial_timeout(struct session *s, uint64_t now_ms)
 static int send_proxy_header(struct session *s)
 {
 	uint8_t header[PROXY_HEADER_WRITE_MAX];
-	size_t len;
+	size_t len = write_proxy_header(s, header);
 	ssize_t n;
 
-	if (s->service->send_proxy == 0)
+	if (len == 0 || s->dial->header_sent)
 		return 0;
-	len = proxy_protocol_write(s->service->send_proxy, &s->client, &s->dial->dst, header);
 	n = send(s->end[BACKEND].fd, header, len, MSG_NOSIGNAL);
 	if (n < 0)
 		return errno;
@@ -237,16 +277,12 @@ void dial_event(struct session *s, uint32_t events)
 
 void dial_again(struct session *s, int err)
 {
-	struct worker *w = s->worker;
+	struct relay_shared *shared = &s->worker->relay;
 
-	/* What was sent to the old backend is still in the client's socket. */
-	s->dir[CLIENT].bytes -= s->dial->flight;
-	s->dial->flight = 0;
+	/* The client's direction has not begun: its first bytes went past the relay. */
 	s->connected = false;
-	for (unsigned side = 0; side < 2; side++) {
-		relay_done(&s->dir[side], &w->relay);
-		relay_init(&s->dir[side], w->relay.mode);
-	}
+	relay_done(&s->dir[BACKEND], shared);
+	relay_init(&s->dir[BACKEND], shared->mode);
 	session_move(s, SESSION_DIAL);
 	fail_and_go_on(s, err);
 }

@@ -17,6 +17,8 @@ struct session;
 
 /* Tries that fail at once, in one turn of the loop, before others have their turn. */
 #define DIAL_TRIES_A_TURN 8
+/* What of a client's first bytes goes with a fast open: one packet holds no more. */
+#define DIAL_FASTOPEN_BYTES 1200
 
 struct dial {
 	struct place place;
@@ -25,8 +27,9 @@ struct dial {
 	uint64_t deadline_ms; /* of all tries together */
 	uint64_t try_started_ns;
 	uint64_t try_deadline_ms;
-	uint32_t flight; /* bytes sent to the backend and still held by the client's socket */
-	bool last_full;  /* a backend was passed over for its hard limit */
+	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
+	bool header_sent; /* the PROXY header went with the first packet */
+	bool last_full;   /* a backend was passed over for its hard limit */
 };
 
 /* Begins: locates the client and tries the first backend. Closes the session when nothing can be.

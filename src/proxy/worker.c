@@ -236,15 +236,29 @@ static void close_all(struct worker *w)
 	free_dead(w);
 }
 
-static void turn(struct worker *w)
+/* Waits for events; with a spin, asks for them without sleeping for a moment first. */
+static int wait_for_events(struct worker *w, struct epoll_event *events)
 {
-	struct epoll_event events[WORKER_EVENTS];
-	int wait_ms = 0;
+	int wait_ms = 0, n;
 
 	if (list_empty(&w->bulk))
 		wait_ms = timer_wheel_wait_ms(&w->timers, clock_now_ms());
+	if (wait_ms != 0 && w->spin_ns != 0) {
+		uint64_t until_ns = clock_now_ns() + w->spin_ns;
 
-	int n = epoll_wait(w->epoll_fd, events, WORKER_EVENTS, wait_ms);
+		do {
+			n = epoll_wait(w->epoll_fd, events, WORKER_EVENTS, 0);
+			if (n != 0)
+				return n;
+		} while (clock_now_ns() < until_ns);
+	}
+	return epoll_wait(w->epoll_fd, events, WORKER_EVENTS, wait_ms);
+}
+
+static void turn(struct worker *w)
+{
+	struct epoll_event events[WORKER_EVENTS];
+	int n = wait_for_events(w, events);
 
 	set_clock(w);
 	for (int i = 0; i < n; i++)
@@ -311,7 +325,9 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	w->tcp = (struct tcp_options){
 		.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
 		.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,
+		.congestion = c->backend_tcp_congestion,
 	};
+	w->spin_ns = c->busy_spin_us * 1000;
 	w->relay.mode = (enum relay_mode)c->relay_mode;
 	pipe_pool_init(&w->relay.pipes,
 	               (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),

@@ -61,6 +61,7 @@ struct worker {
 	struct relay_shared relay;
 	struct timer_wheel timers;
 	struct rng rng;
+	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */
 	uint64_t now_ns;        /* monotonic, of this turn */
 	uint64_t now_ms;

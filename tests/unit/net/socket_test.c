@@ -50,7 +50,7 @@ static void connect_pair(struct listen_socket *s, int *ret_client, int *ret_serv
 {
 	struct tcp_options none = {0};
 
-	*ret_client = socket_connect(&s->addr, &none);
+	*ret_client = socket_connect(&s->addr, &none, NULL);
 	assert_true(*ret_client >= 0);
 	assert_true(wait_for(s->fd, POLLIN));
 	*ret_server = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -129,7 +129,7 @@ static void an_ipv6_wildcard_takes_ipv4_too(void **state)
 	(void)state;
 	assert_int_equal(endpoint_parse("127.0.0.1:1", false, &v4), 0);
 	v4.port = s->addr.port;
-	fd = socket_connect(&v4, &none);
+	fd = socket_connect(&v4, &none, NULL);
 	assert_true(fd >= 0);
 	assert_true(wait_for(s->fd, POLLIN));
 	close(fd);
@@ -145,7 +145,7 @@ static void a_refused_connect_is_an_error(void **state)
 
 	(void)state;
 	listen_socket_unref(s);
-	fd = socket_connect(&gone, &none);
+	fd = socket_connect(&gone, &none, NULL);
 	if (fd >= 0) {
 		assert_true(wait_for(fd, POLLOUT));
 		assert_int_equal(socket_error(fd), ECONNREFUSED);
@@ -189,6 +189,63 @@ static void unacked_bytes_are_counted(void **state)
 	listen_socket_unref(s);
 }
 
+static void only_known_congestion_controls_are_usable(void **state)
+{
+	(void)state;
+	assert_int_equal(socket_congestion_usable("reno"), 0); /* every kernel has it */
+	assert_int_equal(socket_congestion_usable("no-such-thing"), -ENOENT);
+}
+
+static void the_congestion_control_is_set(void **state)
+{
+	struct listen_socket *s = listen_on("127.0.0.1:0");
+	struct tcp_options reno = {.congestion = "reno"};
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+	int fd = socket_connect(&s->addr, &reno, NULL);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+	assert_string_equal(name, "reno");
+	close(fd);
+	listen_socket_unref(s);
+}
+
+/* With or without a cookie of the peer: the bytes count as sent exactly when they were. */
+static void first_bytes_arrive_once(void **state)
+{
+	struct listen_options options = {.backlog = 16, .fastopen = 16};
+	struct tcp_options none = {0};
+	struct listen_socket *s;
+	struct endpoint any;
+
+	(void)state;
+	assert_int_equal(endpoint_parse("127.0.0.1:0", true, &any), 0);
+	assert_int_equal(listen_socket_new(&any, &options, &s), 0);
+	for (int round = 0; round < 3; round++) {
+		struct first_bytes first = {.data = "hello", .len = 5};
+		char text[8];
+		int client = socket_connect(&s->addr, &none, &first), server;
+
+		assert_true(client >= 0);
+		assert_true(first.sent == 0 || first.sent == 5);
+		assert_true(wait_for(client, POLLOUT));
+		if (first.sent == 0)
+			assert_int_equal(send(client, "hello", 5, 0), 5);
+		assert_true(wait_for(s->fd, POLLIN));
+		server = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK);
+		assert_true(server >= 0);
+		assert_true(wait_for(server, POLLIN));
+		assert_int_equal(socket_waiting(server), 5);
+		assert_int_equal(recv(server, text, sizeof(text), 0), 5);
+		assert_memory_equal(text, "hello", 5);
+		close(client);
+		close(server);
+	}
+	listen_socket_unref(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +257,9 @@ int main(void)
 		cmocka_unit_test(a_refused_connect_is_an_error),
 		cmocka_unit_test(a_reset_is_not_an_end),
 		cmocka_unit_test(unacked_bytes_are_counted),
+		cmocka_unit_test(only_known_congestion_controls_are_usable),
+		cmocka_unit_test(the_congestion_control_is_set),
+		cmocka_unit_test(first_bytes_arrive_once),
 	};
 
 	return cmocka_run_group_tests_name("net/socket", tests, NULL, NULL);

@@ -233,6 +233,22 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 	return err;
 }
 
+/* An empty name is none. */
+static int check_congestion(const char *variable, const char *name)
+{
+	struct log_line l;
+	int err = name[0] != '\0' ? socket_congestion_usable(name) : 0;
+
+	if (err == 0)
+		return 0;
+	log_begin(&l, LOG_ERROR, "start_failed");
+	log_fmt(&l, "problem", "%s=%s", variable, name);
+	log_errno(&l, err);
+	log_str(&l, "advice", "allowed: what net.ipv4.tcp_available_congestion_control lists");
+	log_end(&l);
+	return err;
+}
+
 static int start(struct runner *r, uint64_t started_ns)
 {
 	uint32_t max_conn = fit_to_files(&r->config);
@@ -241,6 +257,12 @@ static int start(struct runner *r, uint64_t started_ns)
 	int err;
 
 	special_init();
+	err = check_congestion("EDGEPROXY_TCP_CONGESTION", r->config.tcp_congestion);
+	if (err == 0)
+		err = check_congestion("EDGEPROXY_BACKEND_TCP_CONGESTION",
+		                       r->config.backend_tcp_congestion);
+	if (err != 0)
+		return err;
 	err = make_state(r);
 	if (err != 0) {
 		log_errno_failure("start_failed", err);

@@ -258,6 +258,21 @@ static bool read_state(const struct reader *r, int column, enum admin_state *ret
 	return refuse(r, column, "must be ready, drain or maint");
 }
 
+/* A name such as "bbr". Whether this kernel has it is not a property of the row. */
+static bool read_congestion(const struct reader *r, int column, char ret[CONGESTION_NAME_MAX + 1])
+{
+	const char *text;
+
+	if (is_empty(&r->values[column])) {
+		ret[0] = '\0';
+		return true;
+	}
+	if (!read_text(r, column, CONGESTION_NAME_MAX, &text))
+		return false;
+	snprintf(ret, CONGESTION_NAME_MAX + 1, "%s", text);
+	return true;
+}
+
 /* ---- rows ---- */
 
 static bool read_backend(const struct reader *r, struct backend_row *row)
@@ -275,7 +290,8 @@ static bool read_backend(const struct reader *r, struct backend_row *row)
 	    !read_u32(r, BACKEND_HARD_LIMIT, 1, LIMIT_MAX, &row->hard_limit) ||
 	    !read_bool(r, BACKEND_DELETED, &row->deleted) ||
 	    !read_country_or_none(r, BACKEND_COUNTRY, row->country) ||
-	    !read_state(r, BACKEND_STATE, &row->state))
+	    !read_state(r, BACKEND_STATE, &row->state) ||
+	    !read_congestion(r, BACKEND_CONGESTION, row->congestion))
 		return false;
 	row->addr.port = (uint16_t)port;
 	return true;
@@ -322,7 +338,7 @@ static bool read_service(const struct reader *r, struct service_row *row)
 	    !read_number(r, SERVICE_SEND_PROXY, 0, 2, &number))
 		return false;
 	row->send_proxy = (uint8_t)number;
-	return true;
+	return read_congestion(r, SERVICE_CONGESTION, row->congestion);
 }
 
 enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMNS],

@@ -78,7 +78,8 @@ enum row_verdict {
 MUST_CHECK enum row_verdict columns_backend(const struct column_value values[BACKEND_COLUMNS],
                                             struct backend_row *ret_row,
                                             struct row_error *ret_error);
-/* app: NULL or '' for every app. accept_proxy: NULL or 1, or 0. send_proxy: NULL or 0, 1 or 2. */
+/* app: NULL or '' for every app. accept_proxy: NULL or 1, or 0. send_proxy: NULL or 0, 1 or 2.
+ * congestion: NULL or '' for that of the environment. */
 MUST_CHECK enum row_verdict columns_service(const struct column_value values[SERVICE_COLUMNS],
                                             struct service_row *ret_row,
                                             struct row_error *ret_error);

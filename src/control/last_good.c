@@ -80,8 +80,8 @@ static int write_backends(const struct writer *w, const struct route_rows *rows)
 	sqlite3_stmt *stmt = NULL;
 	int rc = prepare(w,
 	                 "INSERT INTO backends (id, app, region, wg_ip, port, healthy, weight,"
-	                 " soft_limit, hard_limit, deleted, country, state)"
-	                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	                 " soft_limit, hard_limit, deleted, country, state, congestion)"
+	                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 	                 &stmt);
 
 	for (size_t i = 0; rc == 0 && i < rows->backend_count; i++) {
@@ -100,6 +100,7 @@ static int write_backends(const struct writer *w, const struct route_rows *rows)
 		bind_number(stmt, 10, row->deleted);
 		bind_text(stmt, 11, row->country[0] != '\0' ? row->country : NULL);
 		bind_text(stmt, 12, state_words[row->state]);
+		bind_text(stmt, 13, row->congestion);
 		rc = insert(w, stmt);
 	}
 	sqlite3_finalize(stmt);
@@ -110,8 +111,8 @@ static int write_services(const struct writer *w, const struct route_rows *rows)
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = prepare(w,
-	                 "INSERT INTO services (listen, app, accept_proxy, send_proxy)"
-	                 " VALUES (?1, ?2, ?3, ?4)",
+	                 "INSERT INTO services (listen, app, accept_proxy, send_proxy, congestion)"
+	                 " VALUES (?1, ?2, ?3, ?4, ?5)",
 	                 &stmt);
 
 	for (size_t i = 0; rc == 0 && i < rows->service_count; i++) {
@@ -122,6 +123,7 @@ static int write_services(const struct writer *w, const struct route_rows *rows)
 		bind_text(stmt, 2, row->app);
 		bind_number(stmt, 3, row->accept_proxy);
 		bind_number(stmt, 4, row->send_proxy);
+		bind_text(stmt, 5, row->congestion);
 		rc = insert(w, stmt);
 	}
 	sqlite3_finalize(stmt);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/congestion.h"
 #include "control/last_good.h"
 #include "control/quarantine_log.h"
 #include "control/services.h"
@@ -199,6 +200,7 @@ static int adopt(struct reload *r, struct route_rows *rows, uint64_t now_ms)
 	if (rc != 0)
 		return rc;
 	listeners_sweep(&r->services.listeners, r->table, now_ms);
+	congestion_check(rows);
 	route_rows_done(&r->rows);
 	r->rows = *rows;
 	route_rows_init(rows);

@@ -35,4 +35,6 @@ const char schema_sql[] =
 
 const char schema_optional_sql[] =
 	"ALTER TABLE backends ADD COLUMN country TEXT;\n"
-	"ALTER TABLE backends ADD COLUMN state TEXT; -- ready, drain, maint\n";
+	"ALTER TABLE backends ADD COLUMN state TEXT; -- ready, drain, maint\n"
+	"ALTER TABLE backends ADD COLUMN congestion TEXT; -- \"bbr\"\n"
+	"ALTER TABLE services ADD COLUMN congestion TEXT;\n";

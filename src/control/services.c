@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "control/congestion.h"
 
 #include <errno.h>
 #include <string.h>
@@ -80,6 +81,7 @@ static int add_service(struct services *s, struct service_set *set, const struct
 	rc = listeners_get(&s->listeners, &row->listen, &socket);
 	if (rc != 0)
 		return rc;
+	congestion_apply(socket, row->congestion, s->config->tcp_congestion);
 	/* A port 0 becomes the one that the kernel chose. */
 	service = service_new(row->listen.port != 0 ? &row->listen : &socket->addr, app,
 	                      row->accept_proxy, row->send_proxy, socket);

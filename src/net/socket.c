@@ -92,6 +92,13 @@ void listen_socket_stop(struct listen_socket *s)
 		(void)shutdown(s->fd, SHUT_RD);
 }
 
+int socket_set_congestion(int fd, const char *name)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0
+	               ? 0
+	               : -errno;
+}
+
 void socket_tune(int fd, const struct tcp_options *options)
 {
 	(void)set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -103,20 +110,19 @@ void socket_tune(int fd, const struct tcp_options *options)
 	}
 	if (options->user_timeout_ms != 0)
 		(void)set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)options->user_timeout_ms);
-	if (options->congestion != NULL && options->congestion[0] != '\0')
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, options->congestion,
-		                 (socklen_t)strlen(options->congestion));
+	if (options->congestion != NULL && options->congestion[0] != '\0' &&
+	    socket_set_congestion(fd, options->congestion) != 0)
+		return; /* a socket with the kernel's own still relays */
 }
 
 int socket_congestion_usable(const char *name)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int err = 0;
+	int err;
 
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) != 0)
-		err = -errno;
+	err = socket_set_congestion(fd, name);
 	close(fd);
 	return err;
 }

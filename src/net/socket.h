@@ -39,6 +39,9 @@ void listen_socket_stop(struct listen_socket *s);
 
 /* TCP_NODELAY, and the options above. Best effort: a socket without them still relays. */
 void socket_tune(int fd, const struct tcp_options *options);
+/* Sets the congestion control of a socket, for a listener of those that it accepts from now on. 0
+ * or -errno. */
+int socket_set_congestion(int fd, const char *name);
 /* Is this congestion control there to be used? 0 or -errno (-ENOENT: the kernel has none of that
  * name; -EPERM: only root may use it, see net.ipv4.tcp_allowed_congestion_control). */
 MUST_CHECK int socket_congestion_usable(const char *name);

@@ -103,22 +103,25 @@ static size_t write_proxy_header(const struct session *s, uint8_t header[PROXY_H
 
 /* Connects; with TCP Fast Open the PROXY header and the client's first bytes, if they are there, go
  * with the first packet. They stay in the client's socket like any first bytes. fd or -errno. */
-static int connect_backend(struct session *s)
+static int connect_backend(struct session *s, const char *congestion)
 {
 	struct worker *w = s->worker;
+	struct tcp_options tcp = w->tcp;
 	uint8_t *buffer = w->relay.buffer;
 	struct first_bytes first = {.data = buffer};
 	size_t header_len;
 	ssize_t n;
 	int fd;
 
+	if (congestion[0] != '\0')
+		tcp.congestion = congestion;
 	if (!w->shared->config->backend_fastopen ||
 	    w->shared->config->retry_on != RETRY_EARLY_RESET)
-		return socket_connect(&s->backend_addr, &w->tcp, NULL);
+		return socket_connect(&s->backend_addr, &tcp, NULL);
 	header_len = write_proxy_header(s, buffer);
 	n = recv(s->end[CLIENT].fd, buffer + header_len, DIAL_FASTOPEN_BYTES, MSG_PEEK);
 	first.len = header_len + (n > 0 ? (size_t)n : 0);
-	fd = socket_connect(&s->backend_addr, &w->tcp, &first);
+	fd = socket_connect(&s->backend_addr, &tcp, &first);
 	if (fd < 0 || first.sent == 0)
 		return fd;
 	if (first.sent < header_len) {
@@ -137,8 +140,8 @@ static bool out_of_resources(int err)
 	return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
 }
 
-/* Chooses a backend and reserves a place there. False: none is left, and the session is closed. */
-static bool choose(struct session *s)
+/* Chooses a backend and reserves a place there. NULL: none is left, and the session is closed. */
+static const struct backend *choose(struct session *s)
 {
 	struct worker *w = s->worker;
 	struct choice choice;
@@ -160,20 +163,20 @@ static bool choose(struct session *s)
 		break;
 	case -EAGAIN:
 		session_close(s, CLOSE_BACKENDS_FULL);
-		return false;
+		return NULL;
 	case -EHOSTUNREACH:
 		session_close(s, CLOSE_CONNECT_FAILED);
-		return false;
+		return NULL;
 	default:
 		session_close(s, CLOSE_NO_BACKEND);
-		return false;
+		return NULL;
 	}
 	s->slot = choice.binding.slot;
 	s->backend_addr = choice.backend->addr;
 	s->region_score = (uint8_t)choice.terms.region_score;
 	s->from_affinity = choice.from_affinity;
 	access_log_decision(s, &s->dial->place, &choice);
-	return true;
+	return choice.backend;
 }
 
 static void try_next(struct session *s)
@@ -186,12 +189,15 @@ static void try_next(struct session *s)
 			session_close(s, CLOSE_CONNECT_BUDGET);
 			return;
 		}
-		if (!choose(s))
+
+		const struct backend *b = choose(s);
+
+		if (b == NULL)
 			return;
 		d->try_started_ns = clock_now_ns();
 		d->try_deadline_ms = w->now_ms + w->shared->config->connect_timeout_ms;
 
-		int fd = connect_backend(s);
+		int fd = connect_backend(s, b->congestion);
 
 		if (fd >= 0) {
 			s->end[BACKEND] = (struct end){.fd = fd};

@@ -7,6 +7,7 @@
 #define BACKEND_ID_MAX 128
 #define APP_NAME_MAX 64
 #define REGION_NAME_MAX 32
+#define CONGESTION_NAME_MAX 15 /* TCP_CA_NAME_MAX, its end left out */
 
 /* Rows beyond these are quarantined. */
 #define BACKENDS_MAX 131072

@@ -151,7 +151,8 @@ static uint64_t digest_backend(uint64_t digest, const struct backend_row *row)
 	digest = digest_number(digest, row->state);
 	digest = digest_number(digest, row->weight);
 	digest = digest_number(digest, row->soft_limit);
-	return digest_number(digest, row->hard_limit);
+	digest = digest_number(digest, row->hard_limit);
+	return digest_text(digest, row->congestion);
 }
 
 static uint64_t digest_service(uint64_t digest, const struct service_row *row)
@@ -159,7 +160,8 @@ static uint64_t digest_service(uint64_t digest, const struct service_row *row)
 	digest = digest_endpoint(digest, &row->listen);
 	digest = digest_text(digest, row->app);
 	digest = digest_number(digest, row->accept_proxy);
-	return digest_number(digest, row->send_proxy);
+	digest = digest_number(digest, row->send_proxy);
+	return digest_text(digest, row->congestion);
 }
 
 static uint64_t digest_override(uint64_t digest, const struct geo_override_row *row)

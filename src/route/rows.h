@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "net/addr.h"
 #include "net/prefix.h"
+#include "route/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,16 +25,18 @@ struct backend_row {
 	bool healthy;
 	bool deleted;
 	enum admin_state state;
-	uint32_t weight;     /* 0..WEIGHT_MAX; 0 takes no new clients */
-	uint32_t soft_limit; /* 1..LIMIT_MAX connections */
-	uint32_t hard_limit; /* 1..LIMIT_MAX connections */
+	uint32_t weight;                          /* 0..WEIGHT_MAX; 0 takes no new clients */
+	uint32_t soft_limit;                      /* 1..LIMIT_MAX connections */
+	uint32_t hard_limit;                      /* 1..LIMIT_MAX connections */
+	char congestion[CONGESTION_NAME_MAX + 1]; /* "": that of the environment */
 };
 
 struct service_row {
 	struct endpoint listen;
-	const char *app;    /* NULL: every app */
-	bool accept_proxy;  /* read a PROXY header from trusted addresses */
-	uint8_t send_proxy; /* 0, or the version to write: 1, 2 */
+	const char *app;                          /* NULL: every app */
+	bool accept_proxy;                        /* read a PROXY header from trusted addresses */
+	uint8_t send_proxy;                       /* 0, or the version to write: 1, 2 */
+	char congestion[CONGESTION_NAME_MAX + 1]; /* "": that of the environment */
 };
 
 struct geo_override_row {

@@ -151,6 +151,7 @@ static int add_backend(struct table *t, const struct backend_row *row)
 	t->backend_count++; /* from here on table_free() lets go of its slot */
 	b->id = live_id(t->live, b->slot);
 	memcpy(b->country, row->country, sizeof(b->country));
+	memcpy(b->congestion, row->congestion, sizeof(b->congestion));
 	b->healthy = row->healthy;
 	b->deleted = row->deleted;
 	b->state = row->state;

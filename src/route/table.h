@@ -31,6 +31,7 @@ struct backend {
 	uint32_t hard_limit;
 	uint32_t slot; /* in live */
 	struct endpoint addr;
+	char congestion[CONGESTION_NAME_MAX + 1]; /* "": that of the environment */
 };
 
 /* The usable backends of one region in one pool. Its region_score for a client is one number, so

@@ -57,6 +57,7 @@ static void good_backend(struct column_value v[BACKEND_COLUMNS])
 	v[BACKEND_DELETED] = integer(0);
 	v[BACKEND_COUNTRY] = null();
 	v[BACKEND_STATE] = null();
+	v[BACKEND_CONGESTION] = null();
 }
 
 static void the_seed_row_is_good(void **unused)
@@ -349,6 +350,7 @@ static enum row_verdict service(struct column_value listen, struct column_value 
 		[SERVICE_APP] = app,
 		[SERVICE_ACCEPT_PROXY] = accept_proxy,
 		[SERVICE_SEND_PROXY] = send_proxy,
+		[SERVICE_CONGESTION] = null(),
 	};
 	struct row_error error = {.column = ""};
 	enum row_verdict verdict = columns_service(v, ret_row, &error);
@@ -392,6 +394,32 @@ static void services(void **unused)
 	assert_string_equal(column, "accept_proxy");
 	assert_int_equal(service(good, null(), null(), integer(3), &row, &column), ROW_BAD);
 	assert_string_equal(column, "send_proxy");
+}
+
+static void congestion_names(void **unused)
+{
+	struct backend_row row;
+	struct service_row service_row;
+	struct row_error error;
+	struct column_value v[SERVICE_COLUMNS] = {
+		[SERVICE_LISTEN] = text("127.0.0.1:80"),
+		[SERVICE_CONGESTION] = text("bbr"),
+	};
+
+	(void)unused;
+	assert_good(BACKEND_CONGESTION, text("bbr"), &row);
+	assert_string_equal(row.congestion, "bbr");
+	assert_good(BACKEND_CONGESTION, text(""), &row);
+	assert_string_equal(row.congestion, "");
+	assert_good(BACKEND_CONGESTION, text("fifteen-letters"), &row);
+	assert_bad(BACKEND_CONGESTION, text("sixteen-letters!"));
+	assert_bad(BACKEND_CONGESTION, text("b\nr"));
+	assert_bad(BACKEND_CONGESTION, integer(1));
+	assert_int_equal(columns_service(v, &service_row, &error), ROW_GOOD);
+	assert_string_equal(service_row.congestion, "bbr");
+	v[SERVICE_CONGESTION] = integer(7);
+	assert_int_equal(columns_service(v, &service_row, &error), ROW_BAD);
+	assert_string_equal(error.column, "congestion");
 }
 
 static enum row_verdict override(struct column_value cidr, struct column_value country,
@@ -470,6 +498,7 @@ int main(void)
 		cmocka_unit_test(deleted_rows),
 		cmocka_unit_test(errors_are_readable),
 		cmocka_unit_test(services),
+		cmocka_unit_test(congestion_names),
 		cmocka_unit_test(geo_overrides),
 		cmocka_unit_test(country_regions),
 	};

@@ -48,7 +48,8 @@ static void fill(struct route_rows *rows)
 	struct service_row service = {.listen = endpoint_of("127.0.0.1:80"),
 	                              .app = "x",
 	                              .accept_proxy = true,
-	                              .send_proxy = 2};
+	                              .send_proxy = 2,
+	                              .congestion = "reno"};
 	struct geo_override_row override = {.country = "DE"};
 	struct country_region_row country = {.country = "MX", .region = "sa"};
 
@@ -63,6 +64,7 @@ static void fill(struct route_rows *rows)
 	rows->backends[2].addr.ip = ip_of("10.0.0.1");
 	rows->backends[2].state = STATE_READY;
 	rows->backends[2].weight = 0;
+	strcpy(rows->backends[2].congestion, "bbr");
 	assert_int_equal(route_rows_add_service(rows, &service), 0);
 	service = (struct service_row){.listen = endpoint_of("[::1]:443")};
 	assert_int_equal(route_rows_add_service(rows, &service), 0);

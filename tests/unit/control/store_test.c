@@ -129,8 +129,9 @@ static void every_table_and_column(void **state)
 	sql(t, "INSERT INTO backends VALUES" ROW("seed-style"));
 	sql(t, schema_optional_sql);
 	sql(t, "INSERT INTO backends VALUES"
-	       "('v6','a','eu','2001:db8::1',1,0,0,1,1,1,'DE','drain');"
-	       "INSERT INTO services VALUES ('127.0.0.1:1','a',0,2),('[::1]:1',NULL,NULL,NULL);"
+	       "('v6','a','eu','2001:db8::1',1,0,0,1,1,1,'DE','drain','bbr');"
+	       "INSERT INTO services VALUES ('127.0.0.1:1','a',0,2,'reno'),"
+	       "('[::1]:1',NULL,NULL,NULL,NULL);"
 	       "INSERT INTO geo_overrides VALUES ('192.0.2.0/24','BR',NULL),('::1',NULL,NULL);"
 	       "INSERT INTO country_regions VALUES ('MX','sa')");
 	o = read_all(s);
@@ -140,8 +141,12 @@ static void every_table_and_column(void **state)
 	assert_string_equal(o->rows.backends[1].country, "DE");
 	assert_int_equal(o->rows.backends[1].state, STATE_DRAIN);
 	assert_true(o->rows.backends[1].deleted);
+	assert_string_equal(o->rows.backends[0].congestion, "");
+	assert_string_equal(o->rows.backends[1].congestion, "bbr");
 	assert_int_equal(o->rows.service_count, 2);
 	assert_false(o->rows.services[0].accept_proxy);
+	assert_string_equal(o->rows.services[0].congestion, "reno");
+	assert_string_equal(o->rows.services[1].congestion, "");
 	assert_int_equal(o->rows.override_count, 2);
 	assert_int_equal(o->rows.country_region_count, 1);
 	store_free(s);

@@ -94,7 +94,7 @@ struct sample {
 	struct country_region_row country;
 };
 
-enum { CHANGES = 26 };
+enum { CHANGES = 28 };
 
 /* Makes change number n, 1..CHANGES-1; 0 is none. */
 static void change(struct sample *s, int n)
@@ -122,6 +122,8 @@ static void change(struct sample *s, int n)
 	if (n == ++k) s->service.app = "";
 	if (n == ++k) s->service.accept_proxy = true;
 	if (n == ++k) s->service.send_proxy = 2;
+	if (n == ++k) b->congestion[0] = 'x';
+	if (n == ++k) s->service.congestion[0] = 'x';
 	if (n == ++k) s->override.prefix.ip.b[0]++;
 	if (n == ++k) s->override.prefix.bits++;
 	if (n == ++k) memcpy(s->override.country, "AR", 3);

@@ -35,6 +35,7 @@ static int bind_and_listen(int fd, const struct endpoint *addr,
 		return err;
 	/* Accepted sockets inherit these, which saves as many system calls for each client. */
 	socket_tune(fd, &options->tcp);
+	socket_tune_long(fd, &options->tcp);
 	if (options->fastopen > 0)
 		(void)set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, options->fastopen);
 	if (bind(fd, (struct sockaddr *)&sa, len) != 0 || listen(fd, options->backlog) != 0)
@@ -102,6 +103,13 @@ int socket_set_congestion(int fd, const char *name)
 void socket_tune(int fd, const struct tcp_options *options)
 {
 	(void)set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (options->congestion != NULL && options->congestion[0] != '\0' &&
+	    socket_set_congestion(fd, options->congestion) != 0)
+		return; /* a socket with the kernel's own still relays */
+}
+
+void socket_tune_long(int fd, const struct tcp_options *options)
+{
 	if (options->keepalive_secs != 0) {
 		(void)set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 		(void)set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)options->keepalive_secs);
@@ -110,9 +118,6 @@ void socket_tune(int fd, const struct tcp_options *options)
 	}
 	if (options->user_timeout_ms != 0)
 		(void)set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)options->user_timeout_ms);
-	if (options->congestion != NULL && options->congestion[0] != '\0' &&
-	    socket_set_congestion(fd, options->congestion) != 0)
-		return; /* a socket with the kernel's own still relays */
 }
 
 int socket_congestion_usable(const char *name)

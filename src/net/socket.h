@@ -37,8 +37,10 @@ void listen_socket_unref(struct listen_socket *s); /* NULL-safe */
 /* Ends listening whoever else holds a reference: connects are refused from now on. NULL-safe. */
 void listen_socket_stop(struct listen_socket *s);
 
-/* TCP_NODELAY, and the options above. Best effort: a socket without them still relays. */
+/* What every connection wants from its start (TCP_NODELAY, congestion control), and what only a
+ * long one needs (keepalive, user timeout). Best effort: a socket without them still relays. */
 void socket_tune(int fd, const struct tcp_options *options);
+void socket_tune_long(int fd, const struct tcp_options *options);
 /* Sets the congestion control of a socket, for a listener of those that it accepts from now on. 0
  * or -errno. */
 int socket_set_congestion(int fd, const char *name);
@@ -53,8 +55,8 @@ struct first_bytes {
 	size_t sent; /* set by socket_connect(): 0 where the kernel has no cookie of the peer yet */
 };
 
-/* A socket that is connecting to peer: fd, or -errno (also for a connect refused at once). first
- * may be NULL: no fast open. */
+/* A socket that is connecting to peer, tuned but for socket_tune_long(): fd, or -errno (also for a
+ * connect refused at once). first may be NULL: no fast open. */
 MUST_CHECK int socket_connect(const struct endpoint *peer, const struct tcp_options *options,
                               struct first_bytes *first);
 /* The pending error of a socket, as a positive errno value; 0 if there is none. Clears it. */

@@ -330,7 +330,8 @@ bool dial_pass_flight(struct session *s)
 	}
 	d->flight = (uint32_t)sent;
 	s->dir[CLIENT].bytes += (uint64_t)sent;
-	client->readable = client->hangup;
+	/* What did not fit is read when the session is committed. */
+	client->readable = client->hangup || sent < n;
 	/* A client that has ended its side will send no more, so nothing is gained by waiting. */
 	return !client->hangup;
 }
@@ -349,6 +350,5 @@ void dial_commit(struct session *s)
 			break; /* reset meanwhile: the relay will find it */
 		left -= (uint32_t)n;
 	}
-	client->readable = true;
 	dial_free(s);
 }

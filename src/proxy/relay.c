@@ -4,8 +4,8 @@
  * through TCP and costs at most one tail or one pipe.
  * - Sockets are read until they say EAGAIN or give less than was asked for; edge-triggered epoll
  *   reports again only what is new. After a hangup a short read proves nothing: it is read on.
- * - The end of a stream is passed on (shutdown) only when every byte before it is delivered, and a
- *   failure is never passed on as an end.
+ * - The end of a stream is reported only when every byte before it is delivered, and a failure is
+ *   never reported as an end.
  *
  * It trusts the flags of the ends and never touches epoll, timers or sessions. */
 #include "proxy/relay.h"
@@ -118,12 +118,10 @@ static int flush(struct relay *r, struct end *dst)
 }
 
 /* The source has ended and everything is delivered. */
-static int pass_on_end(struct relay *r, struct end *dst)
+static int end(struct relay *r)
 {
 	if (r->doomed)
 		return RELAY_SRC_FAILED;
-	/* It fails only when the receiver is gone, which its own direction will find. */
-	(void)shutdown(dst->fd, SHUT_WR);
 	r->state = RELAY_ENDED;
 	return RELAY_DONE;
 }
@@ -223,7 +221,7 @@ static int run_interactive(struct relay *r, struct end *src, struct end *dst,
 		if (result != GO_ON)
 			return result;
 		if (r->state == RELAY_ENDING)
-			return pass_on_end(r, dst);
+			return end(r);
 		if (!src->readable)
 			return RELAY_WAIT;
 		if (r->full_reads >= RELAY_PROMOTE_READS) {
@@ -246,7 +244,7 @@ static int run_bulk(struct relay *r, struct end *src, struct end *dst, struct re
 		if (result != GO_ON)
 			return result;
 		if (r->state == RELAY_ENDING)
-			return pass_on_end(r, dst);
+			return end(r);
 		if (!src->readable)
 			return RELAY_WAIT;
 		if (r->bytes >= stop_at)

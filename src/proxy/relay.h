@@ -39,7 +39,7 @@ struct end {
 enum relay_state {
 	RELAY_FLOWING,
 	RELAY_ENDING, /* the source has ended; bytes are still to be delivered */
-	RELAY_ENDED,  /* everything is delivered and the end passed on */
+	RELAY_ENDED,  /* everything is delivered: the end is to be passed on */
 };
 
 struct tail; /* bytes that the receiver had no room for */
@@ -65,7 +65,7 @@ struct relay_shared {
 enum relay_result {
 	RELAY_WAIT,       /* until an event */
 	RELAY_YIELD,      /* there is more to do, after others had their turn */
-	RELAY_DONE,       /* state became RELAY_ENDED */
+	RELAY_DONE,       /* state became RELAY_ENDED: shut the receiver down for writing */
 	RELAY_SRC_FAILED, /* the source was reset, or failed otherwise */
 	RELAY_DST_FAILED, /* the receiver was reset */
 	RELAY_NO_MEMORY,

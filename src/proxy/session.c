@@ -92,6 +92,8 @@ static uint64_t deadline_ms(const struct session *s)
 	case SESSION_RELAY:
 		idle_limit(s, &limit_ms);
 		limit_ms += s->active_ms;
+		if (!s->settled)
+			limit_ms = earlier(limit_ms, s->accept_ns / 1000000 + SETTLE_MS);
 		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
 	case SESSION_ABORT:
 		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->active_ms);
@@ -260,9 +262,11 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 		break;
 	case RELAY_DONE:
 		if (s->dir[!side].state == RELAY_ENDED) {
-			session_close(s, CLOSE_DONE);
+			session_close(s, CLOSE_DONE); /* which passes the end on */
 			return;
 		}
+		/* It fails only when the receiver is gone, which its own direction will find. */
+		(void)shutdown(s->end[!side].fd, SHUT_WR);
 		session_arm(s); /* a fin timeout may be shorter */
 		break;
 	case RELAY_SRC_FAILED:
@@ -403,10 +407,27 @@ static void read_header(struct session *s)
 
 /* ---- all states ---- */
 
+static void relay_timeout(struct session *s, uint64_t now_ms)
+{
+	enum close_reason reason;
+	uint64_t limit_ms;
+
+	if (!s->settled && now_ms >= s->accept_ns / 1000000 + SETTLE_MS) {
+		s->settled = true;
+		socket_tune_long(s->end[BACKEND].fd, &s->worker->tcp);
+	}
+	reason = idle_limit(s, &limit_ms);
+	if (now_ms >= s->active_ms + limit_ms)
+		session_close(s, reason);
+	else if (s->dial != NULL && now_ms >= s->dial->deadline_ms)
+		commit(s);
+	else
+		session_arm(s);
+}
+
 static void on_timer(struct timer *t, uint64_t now_ms)
 {
 	struct session *s = list_entry(t, struct session, timer);
-	uint64_t limit_ms;
 
 	/* Activity moves the deadline without touching the timer. */
 	if (s->state != SESSION_ABORT && deadline_ms(s) > now_ms) {
@@ -421,10 +442,7 @@ static void on_timer(struct timer *t, uint64_t now_ms)
 		dial_timeout(s, now_ms);
 		break;
 	case SESSION_RELAY:
-		if (s->dial != NULL && s->dial->deadline_ms <= now_ms)
-			commit(s);
-		else
-			session_close(s, idle_limit(s, &limit_ms));
+		relay_timeout(s, now_ms);
 		break;
 	case SESSION_ABORT:
 		if (s->active_ms <= now_ms)

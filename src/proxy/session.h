@@ -42,6 +42,10 @@ enum { CLIENT, BACKEND }; /* the two ends */
 #define ABORT_FLUSH_MS 2000
 #define ABORT_POLL_MS 2
 
+/* A session that lives longer gets what only long ones need (socket_tune_long() for its backend):
+ * most sessions are short, and each option is a system call. */
+#define SETTLE_MS 5000
+
 struct session {
 	struct end end[2];
 	struct relay dir[2]; /* dir[CLIENT]: from the client to the backend */
@@ -67,6 +71,7 @@ struct session {
 	uint8_t abort_reason;
 	bool located : 1; /* country, region and place_source hold */
 	bool from_affinity : 1;
+	bool settled : 1;   /* has lived for SETTLE_MS */
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 };
 

@@ -1,0 +1,77 @@
+"""When descriptors run out the listener pauses, waits without spinning, and goes on."""
+
+import contextlib
+import select
+import time
+
+import pytest
+
+import wire
+from harness import BR, until
+from peers import Identity
+
+
+def answered(sock):
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def test_out_of_descriptors(db, start, peer):
+    db.add("sa-1", peer(Identity, "sa-1"))
+    proxy = start()
+    with proxy.connect(BR) as old:
+        assert old.recv(100) == b"sa-1\n"
+        proxy.limit_fds(proxy.fd_numbers()[-1] + 1 + 20)
+        with contextlib.ExitStack() as held:
+            socks = [held.enter_context(proxy.connect(BR)) for _ in range(60)]
+            paused = proxy.wait_event("accept_paused")
+            assert paused["level"] == "warn"
+            assert "too many open files" in paused["error"].lower()
+
+            # It waits, and neither spins nor floods the log.
+            lines, cpu, clock = len(proxy.log.lines), proxy.cpu_secs(), time.monotonic()
+            while time.monotonic() - clock < 1:
+                old.sendall(b"still here")
+                assert wire.read_exactly(old, 10) == b"still here"
+                time.sleep(0.05)
+            assert proxy.cpu_secs() - cpu < 0.5
+            assert len(proxy.log.lines) - lines < 60
+            assert not all(answered(sock) for sock in socks)
+
+            # As clients leave, those who wait have their turn. Nobody is forgotten: each is served,
+            # or was accepted and told in the log that a descriptor for its backend was missing.
+            served, waiting = 0, set(socks)
+
+            def next_ones():
+                nonlocal served
+                for sock in [s for s in waiting if answered(s)]:
+                    waiting.discard(sock)
+                    served += wire.read_line(sock) == "sa-1"
+                    sock.close()
+                return not waiting
+
+            until(next_ones, "the last client's turn")
+        assert served > 0
+        proxy.wait_session(count=60)
+        reasons = [e["reason"] for e in proxy.sessions()]
+        assert reasons.count("done") == served
+        assert set(reasons) <= {"done", "resources"}
+
+        proxy.limit_fds(20000)
+        until(lambda: proxy.label(BR) == "sa-1", "everything as before")
+        old.sendall(b"still here")
+        assert wire.read_exactly(old, 10) == b"still here"
+
+
+@pytest.mark.concurrency
+def test_as_many_clients_as_the_descriptors_allow(db, start, peer):
+    """EDGEPROXY_MAX_CONN=0 under a low limit from the start: those beyond wait, and no session dies
+    for the lack of a descriptor."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    proxy = start(limit_fds=128)
+    socks = [proxy.connect(BR) for _ in range(150)]
+    proxy.wait_event("accept_paused")
+    for sock in socks:
+        with sock:
+            assert sock.recv(100) == b"sa-1\n"
+    proxy.wait_session(lambda e: e["reason"] == "done", count=150)
+    assert len(proxy.sessions()) == 150

@@ -1,0 +1,109 @@
+"""Sessions in which nothing happens end, each side by its own timeout."""
+
+import socket
+
+import pytest
+
+import wire
+from harness import BR, until
+from peers import Deaf, EndFirst, Identity, Mute, Silent, Trickler
+
+SHORT_MS = 300
+
+
+@pytest.fixture
+def serve(db, start):
+    def make(backend, mode, **env):
+        db.add("only", backend)
+        return start(EDGEPROXY_RELAY_MODE=mode, **env)
+    return make
+
+
+def test_a_silent_client(serve, peer, relay_mode):
+    proxy = serve(peer(Identity, "only"), relay_mode, EDGEPROXY_CLIENT_TIMEOUT_MS=SHORT_MS)
+    with proxy.connect(BR) as sock:
+        assert sock.recv(100) == b"only\n"
+        assert wire.is_over(sock)
+    assert proxy.wait_session()["reason"] == "client-timeout"
+
+
+def test_a_silent_backend(serve, peer, relay_mode):
+    backend = peer(Silent)
+    proxy = serve(backend, relay_mode, EDGEPROXY_SERVER_TIMEOUT_MS=SHORT_MS)
+    with proxy.connect(BR) as sock:
+        sock.sendall(b"anybody there?")
+        assert wire.is_over(sock)
+    assert proxy.wait_session()["reason"] == "server-timeout"
+    until(lambda: bytes(backend.received) == b"anybody there?", "the question")
+    until(lambda: backend.open == 0, "the backend's end")
+
+
+def test_a_backend_that_does_not_read(serve, peer, relay_mode):
+    """Bytes that nobody takes are no activity of the backend."""
+    proxy = serve(peer(Deaf), relay_mode, EDGEPROXY_SERVER_TIMEOUT_MS=SHORT_MS)
+    with proxy.connect(BR) as sock:
+        with pytest.raises(ConnectionError):
+            while True:
+                sock.sendall(b"x" * 65536)
+    assert proxy.wait_session()["reason"] == "server-timeout"
+
+
+def test_a_backend_that_keeps_its_half(serve, peer, relay_mode):
+    proxy = serve(peer(Mute, b"only\n"), relay_mode, EDGEPROXY_SERVER_FIN_TIMEOUT_MS=SHORT_MS)
+    with proxy.connect(BR) as sock:
+        assert sock.recv(100) == b"only\n"
+        sock.shutdown(socket.SHUT_WR)
+        assert wire.is_over(sock)
+    assert proxy.wait_session()["reason"] == "server-fin-timeout"
+
+
+def test_a_client_that_keeps_its_half(serve, peer, relay_mode):
+    proxy = serve(peer(EndFirst), relay_mode, EDGEPROXY_CLIENT_FIN_TIMEOUT_MS=SHORT_MS)
+    with proxy.connect(BR) as sock:
+        assert wire.read_all(sock) == b"hello\n"
+        assert proxy.wait_session()["reason"] == "client-fin-timeout"
+        # The proxy's end of it is closed: what is sent now is answered by a reset.
+        with pytest.raises(ConnectionError):
+            until(lambda: sock.sendall(b"x"), "a reset")
+
+
+@pytest.mark.parametrize("mode, side", [("copy", "CLIENT"), ("splice", "SERVER")])
+def test_trickled_bytes_are_activity(serve, peer, mode, side):
+    """A session that lasts much longer than its timeout, because it is never idle for so long."""
+    proxy = serve(peer(Trickler, 30, 0.1), mode, **{f"EDGEPROXY_{side}_TIMEOUT_MS": 1500})
+    with proxy.connect(BR) as sock:
+        assert wire.read_all(sock) == b"0123456789" * 3
+    assert proxy.wait_session()["reason"] == "done"
+
+
+def test_half_closed_is_no_reason_while_bytes_flow(serve, peer):
+    proxy = serve(peer(Trickler, 30, 0.1), "auto", EDGEPROXY_SERVER_FIN_TIMEOUT_MS=1500,
+                  EDGEPROXY_CLIENT_FIN_TIMEOUT_MS=1500)
+    with proxy.connect(BR) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        assert wire.read_all(sock) == b"0123456789" * 3
+    assert proxy.wait_session()["reason"] == "done"
+
+
+def test_idle_sessions_wake_nobody(serve, peer):
+    """Nothing runs for a session in which nothing happens."""
+    proxy = serve(peer(Identity, "only"), "auto", EDGEPROXY_WORKERS=1)
+    socks = [proxy.connect(BR) for _ in range(50)]
+    for sock in socks:
+        assert sock.recv(100) == b"only\n"
+    before, polls = proxy.cpu_secs(), 0
+    while polls < 20:
+        polls += 1
+        assert not wire_ready(socks[0])
+    assert proxy.cpu_secs() - before < 0.5
+    for sock in socks:
+        sock.close()
+
+
+def wire_ready(sock):
+    """Is there something to read within a tenth of a second?"""
+    sock.settimeout(0.1)
+    try:
+        return sock.recv(1)
+    except TimeoutError:
+        return b""

@@ -33,7 +33,9 @@ struct reload {
 	struct services services;
 	struct quarantine_log quarantine_log;
 
-	struct table *table;    /* published last */
+	struct table *table;                       /* published last */
+	struct table *retired[RELOAD_RETIRED_MAX]; /* published before, until no worker has them */
+	size_t retired_count;
 	struct route_rows rows; /* of that table */
 	size_t quarantined;     /* beside them */
 	bool rows_saved;
@@ -150,9 +152,36 @@ static void save_rows(struct reload *r, uint64_t now_ms)
 
 /* ---- a new table ---- */
 
+/* A large table takes milliseconds to free, which no worker has: the last reference to a table is
+ * always the control thread's. Returns how many are still in use. */
+static size_t free_retired(struct reload *r)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < r->retired_count; i++) {
+		if (table_is_sole(r->retired[i]))
+			table_unref(r->retired[i]);
+		else
+			r->retired[kept++] = r->retired[i];
+	}
+	r->retired_count = kept;
+	return kept;
+}
+
+/* Beyond RELOAD_RETIRED_MAX a worker may have to free one, late rather than never. */
+static void retire(struct reload *r, struct table *t)
+{
+	if (t == NULL)
+		return;
+	if (free_retired(r) == RELOAD_RETIRED_MAX)
+		table_unref(t);
+	else
+		r->retired[r->retired_count++] = t;
+}
+
 static void publish(struct reload *r, struct table *t)
 {
-	table_unref(r->table);
+	retire(r, r->table);
 	r->table = t;
 	r->options.publish(r->options.arg, t);
 	(void)live_collect(r->options.live);
@@ -354,6 +383,7 @@ void reload_tick(struct reload *r, uint64_t now_ms)
 	char error[STORE_ERROR_MAX];
 	int rc;
 
+	(void)free_retired(r);
 	if (due)
 		r->check_at_ms = now_ms + r->options.config->db_reload_secs * 1000;
 	rc = store_poll(r->store, &changed, error);
@@ -496,6 +526,8 @@ void reload_free(struct reload *r)
 	services_done(&r->services);
 	quarantine_log_done(&r->quarantine_log);
 	table_unref(r->table);
+	for (size_t i = 0; i < r->retired_count; i++)
+		table_unref(r->retired[i]);
 	route_rows_done(&r->rows);
 	free(r);
 }

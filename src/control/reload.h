@@ -26,6 +26,8 @@
 #define RELOAD_REPEAT_CHANGED_MS 1000
 /* A table that follows another is saved as last good no sooner than this after the one before. */
 #define RELOAD_SAVE_EVERY_MS 1000
+/* Tables that workers may still have while newer ones are published. */
+#define RELOAD_RETIRED_MAX 16
 /* After a read that took a while, the next one waits for so many times as long. */
 #define RELOAD_READ_SHARE 4
 

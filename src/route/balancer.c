@@ -8,11 +8,14 @@
  *     says.
  *   - The client's own country stands together in its group, so looking there first is a short
  * scan.
- *   - A member is first weighed by one multiplication, in single precision and therefore with some
- *     slack; only one that may be among the best is scored in double precision as the rule does.
+ *   - While backends are idle, the best are the idle ones, and a few draws by weight find one of
+ *     them however many there are (draw_idle).
+ *   - Otherwise members are first weighed, many together, by one multiplication each in single
+ *     precision and therefore with some slack; only one that may be among the best is scored in
+ *     double precision as the rule does.
  *
- * Connection counts change while they are scanned. Each is read once, so whatever is found was true
- * of each backend at some moment of the scan; who needs a place still has to reserve it.
+ * Connection counts change while they are scanned. Whatever is found was true of each backend at
+ * some moment of the scan; who needs a place still has to reserve it.
  *
  * Equal scores: of members met one by one, the k-th must replace the choice so far with probability
  * weight_k / (weight_1 + … + weight_k). The chance that a choice made at total weight S still
@@ -31,6 +34,10 @@
  * of adding to a region's share in double precision (2^-53). */
 #define SLACK_RELATIVE 1e-6
 #define SLACK_OF_SCORE 1e-15
+/* Members that are weighed together before any is looked at. */
+#define SCAN_BLOCK 32
+/* Draws for an idle backend before all are scanned. */
+#define IDLE_DRAWS 8
 
 struct search {
 	const struct table *t;
@@ -136,38 +143,150 @@ static float cost_limit(double best, double base)
 	return (float)((best - base) * (1 + SLACK_RELATIVE) + best * SLACK_OF_SCORE);
 }
 
-/* Looks at members [first, end), all of one region. */
-static void scan(struct search *s, uint32_t first, uint32_t end, unsigned region, bool under_soft)
+/* Four at a time, as any 64-bit x86 and ARM can. The compilers' vector types need a typedef. */
+typedef int32_t four_counts __attribute__((vector_size(16)));
+typedef float four_costs __attribute__((vector_size(16)));
+
+/* May any of SCAN_BLOCK members that follow one another be as good as the best? The counts are read
+ * plainly, not atomically: what is read here only sorts members out, and who may be chosen is
+ * looked at again. */
+__attribute__((no_sanitize("thread"))) static bool block_may_win(const uint32_t *counts,
+                                                                 const float *costs, float limit)
+{
+	four_counts any = {0};
+
+	for (int i = 0; i < SCAN_BLOCK; i += 4) {
+		four_counts count;
+		four_costs cost;
+
+		memcpy(&count, &counts[i], sizeof(count));
+		memcpy(&cost, &costs[i], sizeof(cost));
+		any |= __builtin_convertvector(count, four_costs) * cost <= limit;
+	}
+	return (any[0] | any[1] | any[2] | any[3]) != 0;
+}
+
+/* A full block of members from i on. */
+static bool worth_a_look(const struct search *s, const struct group *g, uint32_t i, float limit)
+{
+	const struct pool *p = s->pool;
+	uint32_t gathered[SCAN_BLOCK];
+
+	/* An atomic counter is laid out as a plain one: live.c asserts it. */
+	if (g->dense)
+		return block_may_win((const uint32_t *)&s->counts[p->slots[i]], &p->costs[i],
+		                     limit);
+	for (uint32_t k = 0; k < SCAN_BLOCK; k++)
+		gathered[k] = atomic_load_explicit(&s->counts[p->slots[i + k]],
+		                                   memory_order_relaxed);
+	return block_may_win(gathered, &p->costs[i], limit);
+}
+
+/* One member, as the rule has it. */
+static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
+{
+	const struct pool *p = s->pool;
+	uint32_t slot = p->slots[i];
+	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
+	double score = full_score(region, 0, 1);
+
+	if (tried_has(s->q->tried, slot))
+		return;
+	if (now > 0) {
+		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
+			return;
+		score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
+	}
+	if (score > s->score)
+		return;
+	if (score < s->score) {
+		s->score = score;
+		s->weight = 0;
+		s->stands_to = 0;
+	}
+	s->weight += p->weights[i];
+	if (s->weight > s->stands_to)
+		choose(s, i, now);
+}
+
+/* Looks at members [first, end) of a group. */
+static void scan(struct search *s, const struct group *g, uint32_t first, uint32_t end,
+                 unsigned region, bool under_soft)
 {
 	const struct pool *p = s->pool;
 	double base = full_score(region, 0, 1);
-	float limit = cost_limit(s->score, base);
+	uint32_t i = first;
 
-	for (uint32_t i = first; i < end; i++) {
-		uint32_t slot = p->slots[i];
-		uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
-		double score = base;
+	while (i < end) {
+		float limit = cost_limit(s->score, base);
+		uint32_t stop = end - i < SCAN_BLOCK ? end : i + SCAN_BLOCK;
 
-		if ((float)now * p->costs[i] > limit || tried_has(s->q->tried, slot))
+		if (stop - i == SCAN_BLOCK && !worth_a_look(s, g, i, limit)) {
+			i = stop;
 			continue;
-		if (now > 0) {
-			if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
-				continue;
-			score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
-			if (score > s->score)
-				continue;
 		}
-		if (score < s->score) {
-			s->score = score;
-			s->weight = 0;
-			s->stands_to = 0;
-			limit = cost_limit(score, base);
+		for (; i < stop; i++) {
+			uint32_t now = atomic_load_explicit(&s->counts[p->slots[i]],
+			                                    memory_order_relaxed);
+
+			if ((float)now * p->costs[i] <= limit)
+				look(s, i, region, under_soft);
 		}
-		s->weight += p->weights[i];
-		if (s->weight > s->stands_to)
-			choose(s, i, now);
 	}
 }
+
+/* ---- idle backends ---- */
+
+/* The member in whose share of the weights of [first, end) a point falls. */
+static uint32_t member_at(const struct pool *p, uint32_t first, uint32_t end, uint64_t point)
+{
+	while (end - first > 1) {
+		uint32_t middle = first + (end - first) / 2;
+
+		if (p->weights_before[middle] <= point)
+			first = middle;
+		else
+			end = middle;
+	}
+	return first;
+}
+
+static bool is_idle(const struct search *s, uint32_t member, unsigned region)
+{
+	uint32_t slot = s->pool->slots[member];
+	const struct backend *b = &s->t->backends[s->pool->members[member]];
+
+	return atomic_load_explicit(&s->counts[slot], memory_order_relaxed) == 0 &&
+	       region_score(s->t, s->q, b->region) == region && !tried_has(s->q->tried, slot);
+}
+
+/* A backend without connections has the least score that its region_score allows, so all of those
+ * are equal and the best there are: the choice among them is the weighted random one. It is made by
+ * drawing from all of [first, end) by weight until an idle one comes up, which gives each idle one
+ * its share. After IDLE_DRAWS the scan decides, and comes to the same shares. */
+static bool draw_idle(struct search *s, uint32_t first, uint32_t end, unsigned region)
+{
+	const struct pool *p = s->pool;
+	uint64_t before = p->weights_before[first];
+	uint64_t total = p->weights_before[end] - before;
+
+	/* One that is as good has been found further off: then the shares are not known. */
+	if (first == end || s->score <= full_score(region, 0, 1))
+		return false;
+	for (int i = 0; i < IDLE_DRAWS; i++) {
+		uint32_t member = member_at(p, first, end, before + rng_below(s->rng, total));
+
+		if (!is_idle(s, member, region))
+			continue;
+		s->best = &s->t->backends[p->members[member]];
+		s->connections = 0;
+		s->score = full_score(region, 0, 1);
+		return true;
+	}
+	return false;
+}
+
+/* ---- groups ---- */
 
 static int member_country(const struct search *s, uint32_t member)
 {
@@ -191,16 +310,41 @@ static uint32_t country_start(const struct search *s, const struct group *g, int
 	return low;
 }
 
-static void scan_group(struct search *s, const struct group *g, unsigned region)
+/* True: nothing else can win. */
+static bool scan_group(struct search *s, const struct group *g, unsigned region)
 {
 	int country = country_index(s->q->country);
+	uint32_t end = g->first + g->count;
 
 	if (region == 0 && country != COUNTRY_INDEX_NONE) {
-		scan(s, country_start(s, g, country), country_start(s, g, country + 1), 0, true);
+		uint32_t from = country_start(s, g, country);
+		uint32_t to = country_start(s, g, country + 1);
+
+		if (draw_idle(s, from, to, 0))
+			return true;
+		scan(s, g, from, to, 0, true);
 		if (s->best != NULL)
-			return; /* with a score below 1, so no other region is visited either */
+			return true;
 	}
-	scan(s, g->first, g->first + g->count, region, false);
+	/* Of the regions that score 2 there are many: they are drawn from together. */
+	if (region < REGION_SCORE_MAX && draw_idle(s, g->first, end, region))
+		return true;
+	scan(s, g, g->first, end, region, false);
+	return false;
+}
+
+/* All groups of one region_score. True: nothing else can win. */
+static bool scan_groups(struct search *s, unsigned region)
+{
+	const struct pool *p = s->pool;
+
+	if (region == REGION_SCORE_MAX && draw_idle(s, 0, p->member_count, region))
+		return true;
+	for (uint32_t i = 0; i < p->group_count; i++)
+		if (region_score(s->t, s->q, p->groups[i].region) == region &&
+		    scan_group(s, &p->groups[i], region))
+			return true;
+	return false;
 }
 
 const struct backend *balancer_pick(const struct table *t, const struct balancer_query *q,
@@ -217,16 +361,9 @@ const struct backend *balancer_pick(const struct table *t, const struct balancer
 
 	if (s.pool == NULL)
 		return NULL;
-	for (unsigned region = 0; region <= REGION_SCORE_MAX; region++) {
-		if (s.score < full_score(region, 0, 1))
+	for (unsigned region = 0; region <= REGION_SCORE_MAX; region++)
+		if (s.score < full_score(region, 0, 1) || scan_groups(&s, region))
 			break;
-		for (uint32_t i = 0; i < s.pool->group_count; i++) {
-			const struct group *g = &s.pool->groups[i];
-
-			if (region_score(t, q, g->region) == region)
-				scan_group(&s, g, region);
-		}
-	}
 	if (s.best != NULL && ret_terms != NULL)
 		*ret_terms = judge(t, s.best, q, s.connections);
 	return s.best;

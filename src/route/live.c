@@ -26,6 +26,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* The balancer scans the counts with vector instructions, as plain numbers. */
+_Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "a count is laid out as a number");
+
 #define BUCKETS_MIN 64
 
 struct slot {

@@ -1,10 +1,10 @@
 /* From rows to a table: everything that can be worked out once is worked out here, in the control
  * thread, so that a decision only looks up and compares.
  *
- * Backends are put in the order of their ids and given their slots. Each app's usable backends then
- * become a pool, in which backends of one region stand together (a group), and within a group those
- * of one country. One sort of one number a member, made of pool, region, country and backend,
- * brings that order about; the rest is cutting it into slices.
+ * Backends are put in the order of their ids. Each app's usable backends then become a pool, in
+ * which backends of one region stand together (a group), and within a group those of one country.
+ * One sort of one number a member, made of pool, region, country and backend, brings that order
+ * about; the rest is cutting it into slices, and giving out slots in the same order.
  *
  * Rows are trusted to be valid; they may be freed afterwards. A table never changes after
  * table_new(): the only thing in it that is written again is the count of references. What a table
@@ -24,6 +24,8 @@
 #define KEY_COUNTRY_BITS 10
 #define KEY_REGION_BITS 16
 #define KEY_POOLS_MAX (1u << (64 - KEY_BACKEND_BITS - KEY_COUNTRY_BITS - KEY_REGION_BITS))
+#define KEY_REGION_SHIFT (KEY_BACKEND_BITS + KEY_COUNTRY_BITS)
+#define KEY_POOL_SHIFT (KEY_REGION_SHIFT + KEY_REGION_BITS)
 #define KEY_BACKEND_MASK (((uint64_t)1 << KEY_BACKEND_BITS) - 1)
 
 _Static_assert(BACKENDS_MAX <= 1u << KEY_BACKEND_BITS, "a key holds every backend");
@@ -145,11 +147,9 @@ static int add_backend(struct table *t, const struct backend_row *row)
 
 	if (err < 0)
 		return err;
-	err = live_hold(t->live, row->id, &b->slot);
-	if (err < 0)
-		return err;
-	t->backend_count++; /* from here on table_free() lets go of its slot */
-	b->id = live_id(t->live, b->slot);
+	t->backend_count++;
+	b->id = row->id; /* until it has a slot */
+	b->slot = LIVE_NO_SLOT;
 	memcpy(b->country, row->country, sizeof(b->country));
 	memcpy(b->congestion, row->congestion, sizeof(b->congestion));
 	b->healthy = row->healthy;
@@ -197,6 +197,37 @@ static int add_backends(struct builder *b)
 			return err;
 		b->app_of_backend[i] = app_number(b, order[i]->app);
 	}
+	return 0;
+}
+
+static int hold_slot(struct table *t, uint32_t index)
+{
+	struct backend *b = &t->backends[index];
+	int err;
+
+	if (b->slot != LIVE_NO_SLOT)
+		return 0;
+	err = live_hold(t->live, b->id, &b->slot);
+	if (err < 0)
+		return err;
+	b->id = live_id(t->live, b->slot);
+	return 0;
+}
+
+/* Slots are taken in the order in which decisions scan: first the pools of single apps, whose
+ * groups are then dense wherever their backends are new together; then whatever is in no pool. */
+static int hold_slots(struct builder *b, const uint64_t *keys, size_t n)
+{
+	struct table *t = b->t;
+	int err = 0;
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		if (keys[i] >> KEY_POOL_SHIFT != 0 || !b->every_app)
+			err = hold_slot(t, (uint32_t)(keys[i] & KEY_BACKEND_MASK));
+	for (uint32_t i = 0; i < t->backend_count && err == 0; i++)
+		err = hold_slot(t, i);
+	if (err < 0)
+		return err;
 	t->slot_end = live_slot_end(t->live);
 	t->backend_of_slot = arena_alloc(&t->arena, t->slot_end * sizeof(*t->backend_of_slot));
 	if (t->backend_of_slot == NULL)
@@ -312,13 +343,17 @@ static void add_member(struct pool *p, const struct backend *b, uint32_t index)
 
 	if (p->group_count == 0 || p->groups[p->group_count - 1].region != b->region) {
 		p->groups[p->group_count].region = b->region;
+		p->groups[p->group_count].dense = true;
 		p->groups[p->group_count++].first = i;
+	} else {
+		p->groups[p->group_count - 1].dense &= b->slot == p->slots[i - 1] + 1;
 	}
 	p->groups[p->group_count - 1].count++;
 	p->members[i] = index;
 	p->slots[i] = b->slot;
 	p->costs[i] = (float)(1.0 / ((double)b->soft_limit * b->weight));
 	p->weights[i] = b->weight;
+	p->weights_before[i + 1] = p->weights_before[i] + b->weight;
 	p->soft_limits[i] = b->soft_limit;
 	p->hard_limits[i] = b->hard_limit;
 }
@@ -327,18 +362,18 @@ static void add_member(struct pool *p, const struct backend *b, uint32_t index)
 static int fill_pools(struct builder *b, const uint64_t *keys, size_t n)
 {
 	struct table *t = b->t;
-	unsigned pool_shift = KEY_BACKEND_BITS + KEY_COUNTRY_BITS + KEY_REGION_BITS;
-	unsigned region_shift = KEY_BACKEND_BITS + KEY_COUNTRY_BITS;
 	uint32_t *columns = arena_alloc(&t->arena, n * 5 * sizeof(*columns));
 	float *costs = arena_alloc(&t->arena, n * sizeof(*costs));
+	uint64_t *sums = arena_alloc(&t->arena, (n + t->pool_count) * sizeof(*sums));
 	struct group *groups;
 	size_t group_count = 0;
 	size_t i = 0;
 
 	for (size_t k = 0; k < n; k++)
-		group_count += k == 0 || keys[k] >> region_shift != keys[k - 1] >> region_shift;
+		group_count += k == 0 ||
+		               keys[k] >> KEY_REGION_SHIFT != keys[k - 1] >> KEY_REGION_SHIFT;
 	groups = arena_alloc(&t->arena, group_count * sizeof(*groups));
-	if (columns == NULL || costs == NULL || groups == NULL)
+	if (columns == NULL || costs == NULL || sums == NULL || groups == NULL)
 		return -ENOMEM;
 	for (uint32_t k = 0; k < t->pool_count; k++) {
 		struct pool *p = &t->pools[k];
@@ -349,8 +384,9 @@ static int fill_pools(struct builder *b, const uint64_t *keys, size_t n)
 		p->soft_limits = columns + 3 * n + i;
 		p->hard_limits = columns + 4 * n + i;
 		p->costs = costs + i;
+		p->weights_before = sums + i + k;
 		p->groups = groups;
-		for (; i < n && keys[i] >> pool_shift == k; i++) {
+		for (; i < n && keys[i] >> KEY_POOL_SHIFT == k; i++) {
 			uint32_t index = (uint32_t)(keys[i] & KEY_BACKEND_MASK);
 
 			add_member(p, &t->backends[index], index);
@@ -396,14 +432,18 @@ static int build(struct builder *b)
 	if (err < 0)
 		return err;
 	keys = member_keys(b, &n);
-	return keys == NULL ? -ENOMEM : fill_pools(b, keys, n);
+	if (keys == NULL)
+		return -ENOMEM;
+	err = hold_slots(b, keys, n);
+	return err < 0 ? err : fill_pools(b, keys, n);
 }
 
 /* Also for a table that was made in part. */
 static void table_free(struct table *t)
 {
 	for (uint32_t i = 0; i < t->backend_count; i++)
-		live_let_go(t->live, t->backends[i].slot);
+		if (t->backends[i].slot != LIVE_NO_SLOT)
+			live_let_go(t->live, t->backends[i].slot);
 	for (uint32_t i = 0; i < t->service_count; i++)
 		service_unref(t->services[i]);
 	prefix_map_free(t->override_map);
@@ -455,6 +495,11 @@ void table_unref(struct table *t)
 	CHECK(refs > 0);
 	if (refs == 1)
 		table_free(t);
+}
+
+bool table_is_sole(const struct table *t)
+{
+	return atomic_load_explicit(&t->refs, memory_order_acquire) == 1;
 }
 
 /* No name, which means every app, comes first. */

@@ -38,6 +38,7 @@ struct backend {
  * whole groups are skipped when a nearer one has a candidate. */
 struct group {
 	region_id region;
+	bool dense;     /* the members' slots follow one another */
 	uint32_t first; /* of pool.members */
 	uint32_t count;
 };
@@ -50,6 +51,7 @@ struct pool {
 	uint32_t *slots;
 	float *costs; /* what one connection adds to the score, nearly: 1 / (soft_limit * weight) */
 	uint32_t *weights;
+	uint64_t *weights_before; /* the sum of all weights before; one more than members */
 	uint32_t *soft_limits;
 	uint32_t *hard_limits;
 	uint32_t member_count;
@@ -103,6 +105,8 @@ MUST_CHECK int table_new(const struct route_rows *rows, const struct table_optio
                          struct live *live, struct table **ret_table);
 struct table *table_ref(struct table *t);
 void table_unref(struct table *t); /* any thread; NULL-safe */
+/* Is the caller's the last reference? Once true it stays true unless the caller gives one away. */
+bool table_is_sole(const struct table *t);
 
 /* The pool of an app (NULL: all), or NULL where none was made. */
 const struct pool *table_pool(const struct table *t, const char *app);

@@ -328,6 +328,9 @@ def base_env(db, env):
         EDGEPROXY_TRUSTED_PROXIES="127.0.0.1",
         EDGEPROXY_SHUTDOWN_TIMEOUT_SECS="1",
     )
+    # "NAME=value ...": for every run of a whole session of tests.
+    full.update(word.split("=", 1) for word in
+                os.environ.get("EDGEPROXY_TEST_EVERYWHERE", "").split())
     full.update({name: str(value) for name, value in env.items()})
     return {name: value for name, value in full.items() if value != "unset"}
 

@@ -283,17 +283,36 @@ class ResetAfterAnswer(Peer):
         wire.reset(sock)
 
 
-class SeesReset(Peer):
-    """Reads until the connection breaks; how it ended stands in `ends`: "reset" or "end"."""
+class ResetWhenTaken(Peer):
+    """Sends an answer, resets as soon as the proxy's kernel has taken all of it, and says so."""
 
-    def __init__(self, greeting=b"", **how):
+    def __init__(self, answer, **how):
+        self.answer = answer
+        self.done = threading.Event()
+        super().__init__(**how)
+
+    def script(self, sock):
+        sock.sendall(self.answer)
+        until(lambda: wire.unacknowledged(sock) == 0, "an answer that is taken")
+        wire.reset(sock)
+        self.done.set()
+
+
+class SeesReset(Peer):
+    """Reads until the connection breaks; how it ended stands in `ends`: "reset" or "end". It does
+    not begin to before the event deaf is set, where there is one."""
+
+    def __init__(self, greeting=b"", deaf=None, **how):
         self.greeting = greeting
+        self.deaf = deaf
         self.received = bytearray()
         self.ends = []
         super().__init__(**how)
 
     def script(self, sock):
         sock.sendall(self.greeting)
+        if self.deaf:
+            self.deaf.wait(PATIENCE_SECS)
         try:
             while data := sock.recv(1 << 16):
                 self.received += data

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 import wire
-from harness import BR, recorded, until
-from peers import (Deaf, Echo, EndFirst, Exchange, HalfClose, Identity, ResetAfterAnswer, SeesReset,
-                   Sink, Source)
+from harness import BR, PATIENCE_SECS, recorded, until
+from peers import (Deaf, Echo, EndFirst, Exchange, HalfClose, Identity, ResetAfterAnswer,
+                   ResetWhenTaken, SeesReset, Sink, Source)
 
 MIB = 1 << 20
 SIZES = [0, 1, 1447, 65535, 65536, 65537, MIB + 1, 16 * MIB]
@@ -278,6 +278,41 @@ def test_a_reset_of_the_client_reaches_the_backend(serve, peer, relay_mode, size
     wire.reset(sock)
     assert recorded(backend.ends) == ["reset"]
     assert bytes(backend.received) == b"x" * size
+    assert proxy.wait_session()["reason"] == "client-reset"
+
+
+@pytest.mark.parametrize("size", [100_000, 400_000])
+def test_what_was_taken_before_a_reset_of_the_backend_is_delivered(serve, peer, relay_mode, size):
+    """The client is slow: the bytes wait in the proxy while the backend dies."""
+    answer = b"".join(wire.Stream(size).blocks())
+    backend = peer(ResetWhenTaken, answer)
+    proxy = serve(backend, relay_mode)
+    with socket.socket() as sock:
+        sock.settimeout(PATIENCE_SECS)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        sock.connect(proxy.addr)
+        sock.sendall(wire.header_v2((BR, 5555), proxy.addr))
+        assert backend.done.wait(PATIENCE_SECS)
+        assert wire.read_to_reset(sock) == answer
+    assert proxy.wait_session()["reason"] == "server-reset"
+
+
+@pytest.mark.parametrize("size", [100_000, 400_000])
+def test_what_was_taken_before_a_reset_of_the_client_is_delivered(serve, peer, relay_mode, size):
+    """The backend is slow: the bytes wait in the proxy while the client dies."""
+    upload = b"".join(wire.Stream(size).blocks())
+    listens = threading.Event()
+    backend = peer(SeesReset, greeting=b"hello\n", deaf=listens)
+    backend.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    proxy = serve(backend, relay_mode)
+    sock = proxy.connect(BR)
+    assert wire.read_exactly(sock, 6) == b"hello\n"
+    sock.sendall(upload)
+    until(lambda: wire.unacknowledged(sock) == 0, "an upload that is taken")
+    wire.reset(sock)
+    listens.set()
+    assert recorded(backend.ends) == ["reset"]
+    assert bytes(backend.received) == upload
     assert proxy.wait_session()["reason"] == "client-reset"
 
 

@@ -1,10 +1,12 @@
 """Bytes on the wire: PROXY protocol headers as senders write them and receivers see them, and the
 few ways in which tests read a socket."""
 
+import fcntl
 import hashlib
 import ipaddress
 import socket
 import struct
+import termios
 
 V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -124,6 +126,12 @@ def reset(sock):
     """Closes with a RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def unacknowledged(sock):
+    """Bytes that were sent and that the other side's kernel has not taken yet."""
+    answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    return struct.unpack("i", answer)[0]
 
 
 class Stream:

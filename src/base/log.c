@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include <unistd.h>
 
 #define LOG_BATCH_NS 5000000
+/* How long log_stop() waits for the reader of the log to take what is left. */
+#define LOG_STOP_SECS 2
 
 /* Room that log_end() needs behind the last value: a mark for a cut line, braces, the new line. */
 #define LOG_TAIL_BYTES 32
@@ -60,6 +63,12 @@ static void write_all(const char *data, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+			(void)poll(&writable, 1, -1);
+			continue;
+		}
 		if (n <= 0)
 			return; /* nobody is left to tell */
 		data += n;
@@ -139,14 +148,19 @@ int log_start(void)
 
 void log_stop(void)
 {
+	struct timespec give_up;
+
 	if (!sink.running)
 		return;
 	pthread_mutex_lock(&sink.lock);
 	sink.stopping = true;
 	pthread_cond_signal(&sink.filled);
 	pthread_mutex_unlock(&sink.lock);
-	pthread_join(sink.thread, NULL);
 	sink.running = false;
+	clock_gettime(CLOCK_REALTIME, &give_up);
+	give_up.tv_sec += LOG_STOP_SECS;
+	if (pthread_timedjoin_np(sink.thread, NULL, &give_up) != 0)
+		return; /* nobody reads: the writer and its buffers are left to exit() */
 	free(sink.filling);
 	free(sink.writing);
 }

@@ -39,7 +39,8 @@ void log_setup(enum log_level level, enum log_format format);
 /* Is this level written? Lets a caller skip work that only a debug line needs. */
 bool log_wanted(enum log_level level);
 
-/* Starts the writer thread; 0 or -errno. log_stop() writes what waits and ends the thread. */
+/* Starts the writer thread; 0 or -errno. log_stop() writes what waits and ends the thread; where
+ * nobody reads the log any more it gives up after two seconds. */
 int log_start(void);
 void log_stop(void);
 /* Lines dropped since the start because the buffer was full. */

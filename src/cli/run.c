@@ -47,6 +47,7 @@ struct runner {
 	struct crew *crew; /* NULL until the first table is there */
 	int signal_fd;
 	int status_fd;
+	bool hurry;
 	uint64_t collect_ms; /* when bindings are collected next */
 };
 
@@ -335,6 +336,16 @@ static int serve(struct runner *r)
 	}
 }
 
+/* Has a second signal asked for the end at once? */
+static bool hurried(struct runner *r)
+{
+	int signal;
+
+	while (!r->hurry && (signal = next_signal(r)) != 0)
+		r->hurry = signal != SIGHUP;
+	return r->hurry;
+}
+
 /* New clients must be refused from now on, not queued for nobody. */
 static void close_listeners(struct runner *r)
 {
@@ -342,7 +353,7 @@ static void close_listeners(struct runner *r)
 	const struct table *t = reload_table(r->reload);
 
 	if (crew_stop(r->crew) == 0)
-		while (!crew_stopped(r->crew) && clock_now_ms() < give_up_ms)
+		while (!crew_stopped(r->crew) && clock_now_ms() < give_up_ms && !hurried(r))
 			wait_for_news(r, 1, "stopping");
 	for (uint32_t i = 0; i < t->service_count; i++)
 		listen_socket_stop(t->services[i]->socket);
@@ -361,13 +372,8 @@ static void stop(struct runner *r, int signal)
 	log_end(&l);
 
 	close_listeners(r);
-	while ((left = live_total(r->live)) != 0 && clock_now_ms() < deadline_ms) {
-		int again = next_signal(r);
-
-		if (again != 0 && again != SIGHUP)
-			break; /* asked twice: at once */
+	while ((left = live_total(r->live)) != 0 && clock_now_ms() < deadline_ms && !hurried(r))
 		wait_for_news(r, STOP_TICK_MS, "stopping");
-	}
 	crew_free(r->crew);
 	r->crew = NULL;
 

@@ -103,6 +103,7 @@ int socket_set_congestion(int fd, const char *name)
 void socket_tune(int fd, const struct tcp_options *options)
 {
 	(void)set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	(void)set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* an urgent byte is a byte of the stream */
 	if (options->congestion != NULL && options->congestion[0] != '\0' &&
 	    socket_set_congestion(fd, options->congestion) != 0)
 		return; /* a socket with the kernel's own still relays */

@@ -37,7 +37,8 @@ void listen_socket_unref(struct listen_socket *s); /* NULL-safe */
 /* Ends listening whoever else holds a reference: connects are refused from now on. NULL-safe. */
 void listen_socket_stop(struct listen_socket *s);
 
-/* What every connection wants from its start (TCP_NODELAY, congestion control), and what only a
+/* What every connection wants from its start (TCP_NODELAY, urgent bytes in line,
+ * congestion control), and what only a
  * long one needs (keepalive, user timeout). Best effort: a socket without them still relays. */
 void socket_tune(int fd, const struct tcp_options *options);
 void socket_tune_long(int fd, const struct tcp_options *options);

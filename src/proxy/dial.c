@@ -84,6 +84,7 @@ static void try_failed(struct session *s, int err)
 	if (s->end[BACKEND].fd >= 0)
 		close(s->end[BACKEND].fd);
 	s->end[BACKEND] = (struct end){.fd = -1};
+	s->dial->failed_turn_ns = s->worker->now_ns;
 	if (tried_add(&s->dial->tried, s->slot) != 0) {
 		session_close(s, CLOSE_RESOURCES);
 		return;
@@ -120,6 +121,10 @@ static int connect_backend(struct session *s, const char *congestion)
 		return socket_connect(&s->backend_addr, &tcp, NULL);
 	header_len = write_proxy_header(s, buffer);
 	n = recv(s->end[CLIENT].fd, buffer + header_len, DIAL_FASTOPEN_BYTES, MSG_PEEK);
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		session_close(s, CLOSE_CLIENT_GONE); /* the error is told once: here */
+		return -ECANCELED;
+	}
 	first.len = header_len + (n > 0 ? (size_t)n : 0);
 	fd = socket_connect(&s->backend_addr, &tcp, &first);
 	if (fd < 0 || first.sent == 0)
@@ -198,6 +203,9 @@ static void try_next(struct session *s)
 		d->try_deadline_ms = w->now_ms + w->shared->config->connect_timeout_ms;
 
 		int fd = connect_backend(s, b->congestion);
+
+		if (s->state == SESSION_CLOSED)
+			return;
 
 		if (fd >= 0) {
 			s->end[BACKEND] = (struct end){.fd = fd};
@@ -287,6 +295,7 @@ void dial_again(struct session *s, int err)
 
 	/* The client's direction has not begun: its first bytes went past the relay. */
 	s->connected = false;
+	s->settled = false;
 	relay_done(&s->dir[BACKEND], shared);
 	relay_init(&s->dir[BACKEND], shared->mode);
 	session_move(s, SESSION_DIAL);
@@ -319,21 +328,25 @@ bool dial_pass_flight(struct session *s)
 		client->readable = false;
 		return true;
 	}
+	if (n < 0 && errno != EINTR) {
+		session_end_failed(s, CLIENT, errno); /* the error is told once: here */
+		return true;
+	}
 	if (n <= 0 || n == RELAY_CHUNK_BYTES)
 		return false;
 	sent = send(s->end[BACKEND].fd, w->relay.buffer, (size_t)n, MSG_NOSIGNAL);
 	if (sent < 0) {
 		if (errno == EAGAIN || errno == EINTR)
 			return false;
-		session_backend_failed(s, errno);
+		session_end_failed(s, BACKEND, errno);
 		return true;
 	}
 	d->flight = (uint32_t)sent;
 	s->dir[CLIENT].bytes += (uint64_t)sent;
-	/* What did not fit is read when the session is committed. */
 	client->readable = client->hangup || sent < n;
-	/* A client that has ended its side will send no more, so nothing is gained by waiting. */
-	return !client->hangup;
+	/* A client that has ended its side will send no more, so nothing is gained by waiting; and
+	 * what did not fit must follow as soon as it can. */
+	return !client->readable;
 }
 
 void dial_commit(struct session *s)

@@ -27,6 +27,8 @@ struct dial {
 	uint64_t deadline_ms; /* of all tries together */
 	uint64_t try_started_ns;
 	uint64_t try_deadline_ms;
+	uint64_t failed_turn_ns; /* when the try before this one failed: what the same batch of
+	                            events still says of a backend is of that socket */
 	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
 	bool header_sent; /* the PROXY header went with the first packet */
 	bool last_full;   /* a backend was passed over for its hard limit */

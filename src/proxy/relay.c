@@ -3,7 +3,8 @@
  * - A direction never reads while its receiver is behind, so a slow receiver slows the sender
  * through TCP and costs at most one tail or one pipe.
  * - Sockets are read until they say EAGAIN or give less than was asked for; edge-triggered epoll
- *   reports again only what is new. After a hangup a short read proves nothing: it is read on.
+ *   reports again only what is new. After a hangup, and around urgent data, a short read proves
+ *   nothing: it is read on.
  * - The end of a stream is reported only when every byte before it is delivered, and a failure is
  *   never reported as an end.
  *
@@ -183,17 +184,18 @@ static int copy_step(struct relay *r, struct end *src, struct end *dst, struct r
 	return deliver(r, dst, shared->buffer, (size_t)n);
 }
 
-static int splice_step(struct relay *r, struct end *src, size_t chunk)
+static int splice_step(struct relay *r, struct end *src, struct end *dst,
+                       struct relay_shared *shared, size_t chunk)
 {
 	ssize_t n = splice(src->fd, NULL, r->pipe->write_fd, NULL, chunk,
 	                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
+	/* splice() halts before urgent data as if there were nothing, or the end: recv() knows. */
+	if (n == 0 || (n < 0 && errno == EAGAIN))
+		return copy_step(r, src, dst, shared, RELAY_CHUNK_BYTES);
 	if (n < 0)
-		return read_failed(src); /* the pipe is empty, so EAGAIN speaks of the socket */
-	if (n == 0)
-		r->state = RELAY_ENDING;
-	else
-		r->pipe->used = (uint32_t)n;
+		return read_failed(src);
+	r->pipe->used = (uint32_t)n;
 	return GO_ON;
 }
 
@@ -252,7 +254,7 @@ static int run_bulk(struct relay *r, struct end *src, struct end *dst, struct re
 		if (r->pipe == NULL && shared->mode != RELAY_COPY)
 			r->pipe = pipe_pool_get(&shared->pipes);
 		if (r->pipe != NULL)
-			result = splice_step(r, src, shared->pipes.bytes);
+			result = splice_step(r, src, dst, shared, shared->pipes.bytes);
 		else
 			result = copy_step(r, src, dst, shared, RELAY_BUFFER_BYTES);
 		if (result != GO_ON)

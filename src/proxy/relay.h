@@ -33,7 +33,9 @@ struct end {
 	int fd; /* -1: none */
 	bool readable;
 	bool writable;
-	bool hangup; /* the peer has ended or failed: read on until that shows */
+	bool hangup; /* the peer has ended or failed, or there is urgent data: a short read does not
+	                mean that nothing is left */
+	bool failed; /* the peer has failed */
 };
 
 enum relay_state {

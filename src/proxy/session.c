@@ -196,7 +196,7 @@ static void abort_step(struct session *s)
 			return;
 		}
 	}
-	if (socket_unacked(survivor->fd) == 0)
+	if (survivor->failed || socket_unacked(survivor->fd) == 0)
 		session_close(s, (enum close_reason)s->abort_reason);
 	else
 		session_arm(s);
@@ -204,7 +204,8 @@ static void abort_step(struct session *s)
 
 static void session_abort(struct session *s, unsigned dead, int err)
 {
-	dial_free(s);
+	if (s->dial != NULL)
+		dial_commit(s); /* what the backend has must not be sent to it again */
 	session_move(s, SESSION_ABORT);
 	if (err == ETIMEDOUT) /* TCP gave up: keepalive, TCP_USER_TIMEOUT */
 		s->abort_reason = dead == CLIENT ? CLOSE_CLIENT_TIMEOUT : CLOSE_SERVER_TIMEOUT;
@@ -237,7 +238,7 @@ static void commit(struct session *s)
 	pump(s, CLIENT);
 }
 
-static void end_failed(struct session *s, unsigned side, int err)
+void session_end_failed(struct session *s, unsigned side, int err)
 {
 	/* What a backend sent before it failed is an answer, even if nobody has read it yet. */
 	if (side == BACKEND && s->dial != NULL && !backend_answered(s) &&
@@ -245,11 +246,6 @@ static void end_failed(struct session *s, unsigned side, int err)
 		dial_again(s, err);
 	else
 		session_abort(s, side, err);
-}
-
-void session_backend_failed(struct session *s, int err)
-{
-	end_failed(s, BACKEND, err);
 }
 
 static void after_run(struct session *s, unsigned side, enum relay_result result)
@@ -267,13 +263,18 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 		}
 		/* It fails only when the receiver is gone, which its own direction will find. */
 		(void)shutdown(s->end[!side].fd, SHUT_WR);
+		/* A reset right behind the end: nobody reads this side any more. */
+		if (s->end[side].failed) {
+			session_abort(s, side, socket_error(s->end[side].fd));
+			return;
+		}
 		session_arm(s); /* a fin timeout may be shorter */
 		break;
 	case RELAY_SRC_FAILED:
-		end_failed(s, side, errno);
+		session_end_failed(s, side, errno);
 		return;
 	case RELAY_DST_FAILED:
-		end_failed(s, !side, errno);
+		session_end_failed(s, !side, errno);
 		return;
 	case RELAY_NO_MEMORY:
 		session_close(s, CLOSE_RESOURCES);
@@ -281,6 +282,17 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 	}
 	if (side == BACKEND && s->dial != NULL && backend_answered(s))
 		commit(s);
+}
+
+static void run_direction(struct session *s, unsigned side)
+{
+	struct relay *r = &s->dir[side];
+	bool was_behind = relay_pending(r);
+
+	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
+	/* Somebody else is waited for now, perhaps for a shorter time. */
+	if (s->state == SESSION_RELAY && was_behind && !relay_pending(r))
+		session_arm(s);
 }
 
 /* Moves what one direction has to move: now, or in its turn when it carries bulk. */
@@ -300,7 +312,7 @@ static void pump(struct session *s, unsigned side)
 		queue_turn(s);
 		return;
 	}
-	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
+	run_direction(s, side);
 }
 
 void session_turn(struct session *s)
@@ -316,9 +328,7 @@ void session_turn(struct session *s)
 		/* While there is a dial, the client's first bytes are its business. */
 		if (!s->dir[side].bulk || (side == CLIENT && s->dial != NULL))
 			continue;
-		after_run(s, side,
-		          relay_run(&s->dir[side], &s->end[side], &s->end[!side],
-		                    &s->worker->relay));
+		run_direction(s, side);
 	}
 }
 
@@ -461,12 +471,17 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 
 	if (s->state == SESSION_CLOSED)
 		return; /* closed earlier in this turn */
-	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+	if (side == BACKEND && s->state == SESSION_DIAL &&
+	    s->dial->failed_turn_ns == s->worker->now_ns)
+		return; /* of the socket before this one */
+	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 		end->readable = true;
 	if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0)
 		end->writable = true;
-	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 		end->hangup = true;
+	if ((events & EPOLLERR) != 0)
+		end->failed = true;
 
 	switch ((enum session_state)s->state) {
 	case SESSION_HEADER:

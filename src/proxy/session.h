@@ -88,9 +88,9 @@ void session_close(struct session *s, enum close_reason reason);
 
 /* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
 struct binding session_binding(const struct session *s);
-/* For dial.c: a backend is connected; the connected one has failed. */
+/* For dial.c: a backend is connected; an end of a relaying session has failed. */
 void session_connected(struct session *s);
-void session_backend_failed(struct session *s, int err);
+void session_end_failed(struct session *s, unsigned side, int err);
 void session_move(struct session *s, enum session_state next);
 /* Sets the timer from the state. */
 void session_arm(struct session *s);

@@ -86,7 +86,7 @@ int worker_watch(struct worker *w, int fd, void *owner, enum event_tag tag)
 	switch (tag) {
 	case TAG_END_0:
 	case TAG_END_1:
-		event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+		event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 		break;
 	case TAG_LISTENER:
 		event.events = EPOLLIN | EPOLLEXCLUSIVE;

@@ -368,7 +368,7 @@ static void append_time(struct log_line *l)
 	static _Thread_local time_t second = -1;
 	static _Thread_local char text[32];
 	struct timespec now;
-	char digits[9];
+	char digits[8];
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (now.tv_sec != second) {
@@ -379,7 +379,10 @@ static void append_time(struct log_line *l)
 		second = now.tv_sec;
 	}
 	append(l, text, 19);
-	snprintf(digits, sizeof(digits), ".%06uZ", (unsigned)(now.tv_nsec / 1000) % 1000000u);
+	for (int i = 6, us = (int)(now.tv_nsec / 1000); i > 0; i--, us /= 10)
+		digits[i] = (char)('0' + us % 10);
+	digits[0] = '.';
+	digits[7] = 'Z';
 	append(l, digits, 8);
 }
 

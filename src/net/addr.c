@@ -16,7 +16,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 
 #define V4_OFFSET 12 /* where the IPv4 address starts in its mapped form */
@@ -72,13 +71,20 @@ int ip_parse(const char *text, struct ip *ret_ip)
 
 char *ip_format(const struct ip *ip, char buf[IP_TEXT_MAX])
 {
-	const char *text;
+	char *p = buf;
 
-	if (ip_is_v4(ip))
-		text = inet_ntop(AF_INET, ip->b + V4_OFFSET, buf, IP_TEXT_MAX);
-	else
-		text = inet_ntop(AF_INET6, ip->b, buf, IP_TEXT_MAX);
-	CHECK(text);
+	if (!ip_is_v4(ip)) {
+		const char *text = inet_ntop(AF_INET6, ip->b, buf, IP_TEXT_MAX);
+
+		CHECK(text);
+		return buf;
+	}
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			*p++ = '.';
+		p = decimal_write(p, ip->b[V4_OFFSET + i]);
+	}
+	*p = '\0';
 	return buf;
 }
 
@@ -136,10 +142,17 @@ int endpoint_parse(const char *text, bool allow_port_0, struct endpoint *ret_end
 
 char *endpoint_format(const struct endpoint *e, char buf[ENDPOINT_TEXT_MAX])
 {
-	char ip[IP_TEXT_MAX];
+	bool bracket = !ip_is_v4(&e->ip);
+	char *p = buf;
 
-	ip_format(&e->ip, ip);
-	snprintf(buf, ENDPOINT_TEXT_MAX, ip_is_v4(&e->ip) ? "%s:%u" : "[%s]:%u", ip, e->port);
+	if (bracket)
+		*p++ = '[';
+	ip_format(&e->ip, p);
+	p += strlen(p);
+	if (bracket)
+		*p++ = ']';
+	*p++ = ':';
+	*decimal_write(p, e->port) = '\0';
 	return buf;
 }
 

@@ -26,4 +26,20 @@ MUST_CHECK static inline int decimal_parse(const char *text, unsigned max, unsig
 	return 0;
 }
 
+/* Writes a number without an end; returns where it ends. For the log line of each session, of whose
+ * cost printf() would be the larger part. */
+static inline char *decimal_write(char *to, unsigned number)
+{
+	char digits[10];
+	int n = 0;
+
+	do {
+		digits[n++] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number != 0);
+	while (n > 0)
+		*to++ = digits[--n];
+	return to;
+}
+
 #endif

@@ -31,7 +31,6 @@ struct dial {
 	                            events still says of a backend is of that socket */
 	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
 	bool header_sent; /* the PROXY header went with the first packet */
-	bool last_full;   /* a backend was passed over for its hard limit */
 };
 
 /* Begins: locates the client and tries the first backend. Closes the session when nothing can be.

@@ -214,18 +214,26 @@ static void rest(struct relay *r, struct relay_shared *shared)
 	r->stint = 0;
 }
 
+/* GO_ON when nothing is held and there may be something to read. */
+static int before_read(struct relay *r, const struct end *src, struct end *dst)
+{
+	int result = flush(r, dst);
+
+	if (result != GO_ON)
+		return result;
+	if (r->state == RELAY_ENDING)
+		return end(r);
+	return src->readable ? GO_ON : RELAY_WAIT;
+}
+
 static int run_interactive(struct relay *r, struct end *src, struct end *dst,
                            struct relay_shared *shared)
 {
 	for (;;) {
-		int result = flush(r, dst);
+		int result = before_read(r, src, dst);
 
 		if (result != GO_ON)
 			return result;
-		if (r->state == RELAY_ENDING)
-			return end(r);
-		if (!src->readable)
-			return RELAY_WAIT;
 		if (r->full_reads >= RELAY_PROMOTE_READS) {
 			r->bulk = true;
 			return RELAY_YIELD;
@@ -241,14 +249,10 @@ static int run_bulk(struct relay *r, struct end *src, struct end *dst, struct re
 	uint64_t stop_at = r->bytes + RELAY_QUANTUM_BYTES;
 
 	for (;;) {
-		int result = flush(r, dst);
+		int result = before_read(r, src, dst);
 
 		if (result != GO_ON)
 			return result;
-		if (r->state == RELAY_ENDING)
-			return end(r);
-		if (!src->readable)
-			return RELAY_WAIT;
 		if (r->bytes >= stop_at)
 			return RELAY_YIELD;
 		if (r->pipe == NULL && shared->mode != RELAY_COPY)

@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 import wire
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +27,7 @@ BINARY = Path(os.environ.get("EDGEPROXY_BIN", ROOT / "build" / "edgeproxy")).res
 # How long a condition may take before the test gives up. Sanitized builds on a busy machine are
 # slow, and a test that passes never waits so long.
 PATIENCE_SECS = 60
+FDS_MAX = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # No test may leave the proxy with more than this to do when it is told to stop.
 STOP_SECS = 60
 
@@ -52,6 +55,16 @@ CREATE TABLE backends (
     id TEXT PRIMARY KEY, app TEXT, region TEXT, wg_ip TEXT, port INTEGER, healthy INTEGER,
     weight INTEGER, soft_limit INTEGER, hard_limit INTEGER, deleted INTEGER DEFAULT 0);
 """
+
+
+def has_ipv6():
+    """Containers often have no ::1."""
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no ::1 on this machine")
 
 
 def until(condition, what, timeout=PATIENCE_SECS, pause=0.01):
@@ -190,8 +203,8 @@ class Log:
                 lambda: len(self.find(event, match, since)) >= count or self.ended, timeout)
             found = self.find(event, match, since)
         if len(found) < count:
-            raise AssertionError(
-                f"{len(found)} of {count} events {event!r} in the log, whose end is:\n{self.tail()}")
+            raise AssertionError(f"{len(found)} of {count} events {event!r} in the log, "
+                                 f"whose end is:\n{self.tail()}")
         return found[count - 1]
 
 
@@ -280,8 +293,17 @@ class Proxy:
         stat = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
-    def limit_fds(self, soft):
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (soft, 20000))
+    def leave_fds(self, free):
+        """Sets its limit so that it can open exactly so many more descriptors."""
+        taken = set(self.fd_numbers())
+        limit = 0
+        while free or limit in taken:
+            free -= limit not in taken
+            limit += 1
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (limit, FDS_MAX))
+
+    def unlimit_fds(self):
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (FDS_MAX, FDS_MAX))
 
     def kill(self, number):
         self.process.send_signal(number)

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import harness
-from harness import BR, DE, ROOT, UNKNOWN, US, RoutingDb, join_addr, run_cli
+from harness import BR, DE, ROOT, UNKNOWN, US, RoutingDb, has_ipv6, join_addr, run_cli
 from peers import Identity, Silent
 
 OPTION = re.compile(r'OPTION\(\s*(\w+),\s*(\w+),\s*"(\w+)",\s*"([^"]*)",\s*(\d+),\s*(\d+)', re.S)
@@ -248,7 +248,7 @@ def test_healthcheck(world, start, port):
 
 def test_healthcheck_of_all_addresses(world, start, port):
     """0.0.0.0 and [::] are asked through loopback."""
-    for host in ("0.0.0.0", "::"):
+    for host in ("0.0.0.0", "::") if has_ipv6() else ("0.0.0.0",):
         env = {"EDGEPROXY_LISTEN_ADDR": port(host)}
         start(**env)
         assert run_cli("healthcheck", env=env, db=world).returncode == 0

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import wire
-from harness import BR, until
+from harness import BR, needs_ipv6, until
 from peers import (Blackhole, Echo, EchoOnce, Identity, Refusing, ResetAfterAnswer,
                    ResetAfterRequest, ResetOnAccept, SeesReset)
 
@@ -33,6 +33,7 @@ def test_refused(db, start, peer, second, relay_mode):
     assert (session["backend"], session["retries"], session["reason"]) == ("second", "1", "done")
 
 
+@needs_ipv6
 def test_refused_over_ipv6(db, start, peer, second):
     db.add("first", peer(Refusing, host="::1"), **FIRST)
     proxy = start()

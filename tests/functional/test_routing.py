@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from harness import (BR, BR6, DE, DE6, JP, JP6, SEED_SCHEMA, UNKNOWN, US, US6, RoutingDb,
-                     split_addr, until)
+                     needs_ipv6, split_addr, until)
 from peers import Identity
 
 REGIONS = ("sa", "us", "eu", "ap")
@@ -183,6 +183,7 @@ def test_services_alone(db, start, peer, port):
     assert len(proxy.log.find("listening")) == 1
 
 
+@needs_ipv6
 def test_ipv6_all_the_way(db, start, peer):
     db.add("six", peer(Identity, "six", host="::1"))
     proxy = start(EDGEPROXY_LISTEN_ADDR="[::1]:0", EDGEPROXY_TRUSTED_PROXIES="::1/128")

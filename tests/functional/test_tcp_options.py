@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from harness import until
-from peers import Echo
+import wire
+from harness import PATIENCE_SECS, until
+from peers import Echo, Peer, Silent
 
 BR = "200.160.2.3"
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
@@ -90,6 +92,41 @@ def test_a_congestion_control_that_is_not_there(db, start, peer):
     with proxy.connect(BR) as sock:
         sock.sendall(b"here")
         assert sock.recv(100) == b"here"
+
+
+class ResetWhenTold(Peer):
+    def __init__(self):
+        self.told = threading.Event()
+        super().__init__()
+
+    def script(self, sock):
+        self.told.wait(PATIENCE_SECS)
+        wire.reset(sock)
+
+    def close(self):
+        self.told.set()
+        super().close()
+
+
+def has_keepalive(backend):
+    said = subprocess.run(["ss", "-tnoHO", f"( dport = :{backend.addr[1]} )"], check=True,
+                          capture_output=True, text=True).stdout
+    return "timer:(keepalive," in said
+
+
+@needs_ss
+def test_keepalive_after_a_late_retry(db, start, peer):
+    """What a long connection needs, the second backend's has too, when the first resets after the
+    session has become a long one."""
+    first, second = peer(ResetWhenTold), peer(Silent)
+    db.add("first", first, region="sa")
+    db.add("second", second, region="us")
+    proxy = start()
+    with proxy.connect(BR):
+        until(lambda: has_keepalive(first), "keepalive towards the first backend")
+        first.told.set()
+        until(lambda: second.accepted == 1, "the second backend's connection")
+        until(lambda: has_keepalive(second), "keepalive towards the second", timeout=20)
 
 
 # TFO for clients and servers, for all listeners, without cookies (ip-sysctl, tcp_fastopen).

@@ -1,12 +1,17 @@
 """Sessions in which nothing happens end, each side by its own timeout."""
 
+import contextlib
 import socket
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 import wire
-from harness import BR, until
-from peers import Deaf, EndFirst, Identity, Mute, Silent, Trickler
+from harness import BR, PATIENCE_SECS, until
+from peers import Deaf, EndFirst, Identity, Mute, Peer, Silent, Trickler
 
 SHORT_MS = 300
 
@@ -65,6 +70,70 @@ def test_a_client_that_keeps_its_half(serve, peer, relay_mode):
         # The proxy's end of it is closed: what is sent now is answered by a reset.
         with pytest.raises(ConnectionError):
             until(lambda: sock.sendall(b"x"), "a reset")
+
+
+class EndsThenLags(Peer):
+    """Ends its side when told to, and reads only when told to."""
+
+    def __init__(self):
+        self.ends = threading.Event()
+        self.reads = threading.Event()
+        super().__init__()
+
+    def script(self, sock):
+        sock.sendall(b"hello\n")
+        self.ends.wait(PATIENCE_SECS)
+        sock.shutdown(socket.SHUT_WR)
+        self.reads.wait(PATIENCE_SECS)
+        with contextlib.suppress(ConnectionResetError):
+            wire.hash_to_end(sock)
+
+    def close(self):
+        self.ends.set()
+        self.reads.set()
+        super().close()
+
+
+def has_keepalive(local, remote):
+    """Does the keepalive timer of this socket run? From then on a session has no other timer than
+    its timeouts."""
+    wanted = [f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
+              for host, port in (local, remote)]
+    sockets = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+    return any(one[1:3] == wanted and one[5].startswith("02:") for one in sockets)
+
+
+def send_until_full(sock):
+    """Sends until nobody takes more for several timeouts; returns how many bytes went."""
+    sent, last = 0, time.monotonic()
+    sock.setblocking(False)
+    while time.monotonic() - last < 5 * SHORT_MS / 1000:
+        try:
+            sent += sock.send(b"x" * 65536)
+            last = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return sent
+
+
+def test_a_client_that_keeps_its_half_behind_a_backend_that_lagged(serve, peer):
+    """While bytes wait for the backend it is the one who is waited for; when it has taken them the
+    shorter time counts again."""
+    backend = peer(EndsThenLags)
+    proxy = serve(backend, "auto", EDGEPROXY_CLIENT_FIN_TIMEOUT_MS=SHORT_MS,
+                  EDGEPROXY_CLIENT_TIMEOUT_MS=600_000, EDGEPROXY_SERVER_TIMEOUT_MS=600_000)
+    with proxy.connect(BR) as sock:
+        assert wire.read_line(sock) == "hello"
+        until(lambda: has_keepalive(proxy.addr, sock.getsockname()), "a long session")
+        # The other side must lag before the short time is over, so it does from the beginning.
+        sent = send_until_full(sock)
+        backend.ends.set()
+        sock.settimeout(PATIENCE_SECS)
+        assert wire.is_over(sock)
+        sent += send_until_full(sock)
+        backend.reads.set()
+        session = proxy.wait_event("session", timeout=20)
+    assert (session["reason"], int(session["bytes_in"])) == ("client-fin-timeout", sent)
 
 
 @pytest.mark.parametrize("mode, side", [("copy", "CLIENT"), ("splice", "SERVER")])

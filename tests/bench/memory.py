@@ -1,0 +1,112 @@
+"""Memory of connections that do nothing: 9,400 of them, each after one ping.
+
+The user's part is the growth of the proxy's private, written-to memory. The kernel's part is the
+growth of its slabs (sockets, files, epoll entries) while the connections stand, less what the same
+number of direct connections takes: so it is what the proxy adds.
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import time
+
+import peers
+import stats
+
+CONNECTIONS = 9400
+KEYS = ("direct", "edgeproxy", "haproxy", "nginx")
+SETTLE_S = 3.0  # what a proxy may take to give memory back
+PATIENCE_S = 20
+
+
+def slab_kb():
+    for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("Slab:"):
+            return int(line.split()[1])
+    return 0
+
+
+def sockets_alive():
+    """TCP sockets in use in this network namespace."""
+    for line in pathlib.Path("/proc/net/sockstat").read_text().splitlines():
+        if line.startswith("TCP:"):
+            return int(line.split()[2])
+    return 0
+
+
+def settled_slab_kb():
+    """Slabs are given back late and by others as well: the lowest of a moment."""
+    found = []
+    for _ in range(10):
+        found.append(slab_kb())
+        time.sleep(0.05)
+    return statistics.median(found)
+
+
+def hold(load, peer):
+    """The load generator with all its connections standing."""
+    client = subprocess.Popen(load.command(peer, "idle", "--pings", str(CONNECTIONS)),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    line = client.stdout.readline()
+    if not line or json.loads(line)["held"] != CONNECTIONS:
+        client.kill()
+        client.wait()
+        raise RuntimeError(f"{peer.key}: the connections do not stand")
+    return client
+
+
+def let_go(client, sockets_before):
+    client.communicate(timeout=PATIENCE_S)
+    until = time.monotonic() + PATIENCE_S
+    while sockets_alive() > sockets_before + 8 and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def one(load, peer):
+    peer.start(peers.Setting())
+    try:
+        time.sleep(0.3)
+        user = peers.memory_kb(peer.pids)
+        sockets = sockets_alive()
+        slab = settled_slab_kb()
+        client = hold(load, peer)
+        try:
+            time.sleep(0.3)
+            held_user = peers.memory_kb(peer.pids)
+            held_slab = settled_slab_kb()
+        finally:
+            let_go(client, sockets)
+        until = time.monotonic() + SETTLE_S
+        while (left := peers.memory_kb(peer.pids)) - user > 1024 and time.monotonic() < until:
+            time.sleep(0.1)
+        return {
+            "user_b": (held_user - user) * 1024 / CONNECTIONS,
+            "slab_b": (held_slab - slab) * 1024 / CONNECTIONS,
+            "left_kb": left - user,
+        }
+    finally:
+        peer.stop()
+
+
+def measure(load, all_peers, arguments):
+    """Rows of results by peer; kernel_b is the slabs less the direct connection's."""
+    keys = [key for key in KEYS
+            if key in (*arguments.peers, "direct") and all_peers[key].available()]
+    results = {key: [] for key in keys}
+    for _ in range(arguments.how["idle"]):
+        for key in keys:
+            results[key].append(one(load, all_peers[key]))
+    direct = stats.median(results["direct"], "slab_b")
+    for key, runs in results.items():
+        for run in runs:
+            run["kernel_b"] = run["slab_b"] - direct
+            run["both_b"] = run["user_b"] + run["kernel_b"]
+    return results
+
+
+def show(results, say):
+    say(f"{CONNECTIONS:,} idle connections, bytes each; KB left after they closed")
+    for key, runs in results.items():
+        say(f"  {key:<10} user {stats.spread(runs, 'user_b')}  "
+            f"kernel {stats.spread(runs, 'slab_b' if key == 'direct' else 'kernel_b')}  left {stats.spread(runs, 'left_kb')}")

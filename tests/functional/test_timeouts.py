@@ -94,13 +94,13 @@ class EndsThenLags(Peer):
         super().close()
 
 
-def has_keepalive(local, remote):
-    """Does the keepalive timer of this socket run? From then on a session has no other timer than
-    its timeouts."""
-    wanted = [f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
-              for host, port in (local, remote)]
+def has_keepalive(backend):
+    """Does the keepalive timer run towards this backend? From then on the session is a long one,
+    and has no other timer than its timeouts."""
+    host, port = backend.addr
+    wanted = f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
     sockets = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
-    return any(one[1:3] == wanted and one[5].startswith("02:") for one in sockets)
+    return any(one[2] == wanted and one[5].startswith("02:") for one in sockets)
 
 
 def send_until_full(sock):
@@ -124,7 +124,7 @@ def test_a_client_that_keeps_its_half_behind_a_backend_that_lagged(serve, peer):
                   EDGEPROXY_CLIENT_TIMEOUT_MS=600_000, EDGEPROXY_SERVER_TIMEOUT_MS=600_000)
     with proxy.connect(BR) as sock:
         assert wire.read_line(sock) == "hello"
-        until(lambda: has_keepalive(proxy.addr, sock.getsockname()), "a long session")
+        until(lambda: has_keepalive(backend), "a long session")
         # The other side must lag before the short time is over, so it does from the beginning.
         sent = send_until_full(sock)
         backend.ends.set()

@@ -79,9 +79,11 @@ static double full_score(unsigned region, double load_factor, uint32_t weight)
 	return region * REGION_STEP + load_factor / weight;
 }
 
-static enum exclusion exclusion_of(const struct backend *b, const struct balancer_query *q,
-                                   uint32_t connections)
+static enum exclusion exclusion_of(const struct table *t, const struct backend *b,
+                                   const struct balancer_query *q, uint32_t connections)
 {
+	unsigned faults = live_faults(t->live, b->slot);
+
 	if (b->deleted)
 		return EXCLUDED_DELETED;
 	if (!b->healthy)
@@ -94,6 +96,10 @@ static enum exclusion exclusion_of(const struct backend *b, const struct balance
 		return EXCLUDED_WEIGHT;
 	if (q->app != NULL && strcmp(q->app, b->app) != 0)
 		return EXCLUDED_APP;
+	if ((faults & LIVE_CHECK_DOWN) != 0)
+		return EXCLUDED_CHECK_DOWN;
+	if ((faults & LIVE_EJECTED) != 0)
+		return EXCLUDED_EJECTED;
 	if (connections >= b->hard_limit)
 		return EXCLUDED_FULL;
 	if (tried_has(q->tried, b->slot))
@@ -105,7 +111,7 @@ static struct balancer_terms judge(const struct table *t, const struct backend *
                                    const struct balancer_query *q, uint32_t connections)
 {
 	struct balancer_terms terms = {
-		.exclusion = exclusion_of(b, q, connections),
+		.exclusion = exclusion_of(t, b, q, connections),
 		.region_score = region_score(t, q, b->region),
 		.connections = connections,
 		.load_factor = (double)connections / b->soft_limit,
@@ -182,6 +188,12 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 	return block_may_win(gathered, &p->costs[i], limit);
 }
 
+/* Not for this client, whatever its score. */
+static bool is_out(const struct search *s, uint32_t slot)
+{
+	return live_faults(s->t->live, slot) != 0 || tried_has(s->q->tried, slot);
+}
+
 /* One member, as the rule has it. */
 static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 {
@@ -190,14 +202,12 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
 	double score = full_score(region, 0, 1);
 
-	if (tried_has(s->q->tried, slot))
-		return;
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
 			return;
 		score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
 	}
-	if (score > s->score)
+	if (score > s->score || is_out(s, slot))
 		return;
 	if (score < s->score) {
 		s->score = score;
@@ -257,7 +267,7 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 	const struct backend *b = &s->t->backends[s->pool->members[member]];
 
 	return atomic_load_explicit(&s->counts[slot], memory_order_relaxed) == 0 &&
-	       region_score(s->t, s->q, b->region) == region && !tried_has(s->q->tried, slot);
+	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot);
 }
 
 /* A backend without connections has the least score that its region_score allows, so all of those

@@ -5,7 +5,8 @@
  * every worker adds to them and every decision scans them, so nothing else lies between. The slots
  * beside them (id, generation, number of tables that hold it) change only in the control thread,
  * and only while nobody holds the slot; the count of holders is atomic because the last user of a
- * table, in whatever thread, lets go. The index from id to slot is the control thread's alone.
+ * table, in whatever thread, lets go, and so are the faults. The index from id to slot is the
+ * control thread's alone.
  *
  * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
  * and the table holds the slot. When the control thread reads no holders (acquire, against the
@@ -37,6 +38,7 @@ struct slot {
 	_Atomic uint32_t generation; /* 0: never given out */
 	uint32_t next;               /* in its bucket, or in the free list; or LIVE_NO_SLOT */
 	uint32_t id_hash;
+	_Atomic uint8_t faults; /* enum live_fault, or-ed */
 };
 
 struct live {
@@ -199,6 +201,7 @@ static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *
 	s->id = copy;
 	s->id_hash = id_hash;
 	atomic_fetch_add_explicit(&s->generation, 1, memory_order_relaxed);
+	atomic_store_explicit(&s->faults, 0, memory_order_relaxed);
 	bucket = bucket_of(l, id_hash);
 	s->next = *bucket;
 	*bucket = i;
@@ -319,6 +322,24 @@ void live_release(struct live *l, uint32_t slot)
 {
 	CHECK(slot < LIVE_SLOTS_MAX);
 	count_down(&l->connections[slot]);
+}
+
+void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on)
+{
+	_Atomic uint8_t *faults;
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	faults = &l->slots[slot].faults;
+	if (on)
+		atomic_fetch_or_explicit(faults, (uint8_t)fault, memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(faults, (uint8_t) ~(unsigned)fault, memory_order_relaxed);
+}
+
+unsigned live_faults(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return atomic_load_explicit(&l->slots[slot].faults, memory_order_relaxed);
 }
 
 bool live_reserve_total(struct live *l, uint32_t max_conn)

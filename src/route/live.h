@@ -47,6 +47,17 @@ const _Atomic uint32_t *live_counts(const struct live *l);
 MUST_CHECK bool live_reserve(struct live *l, uint32_t slot, uint32_t hard_limit);
 void live_release(struct live *l, uint32_t slot);
 
+/* What has been seen of a backend that speaks against new clients, whatever its row says. Each is
+ * set and cleared by one owner, in any thread; a slot given to another backend has none. */
+enum live_fault {
+	LIVE_CHECK_DOWN = 1 << 0, /* active health checks: the health thread */
+	LIVE_EJECTED = 1 << 1,    /* outlier detection: the control thread */
+};
+
+void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on);
+/* The faults of a slot, or-ed; 0: none. */
+unsigned live_faults(const struct live *l, uint32_t slot);
+
 /* The same for the whole process (EDGEPROXY_MAX_CONN). */
 MUST_CHECK bool live_reserve_total(struct live *l, uint32_t max_conn);
 void live_release_total(struct live *l);

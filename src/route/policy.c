@@ -119,15 +119,18 @@ static bool choose_by_affinity(const struct policy_query *q, const struct balanc
 static int why_none(const struct table *t, const struct balancer_query *bq)
 {
 	const struct pool *pool = table_pool(t, bq->app);
+	int why = -ENOENT;
 
-	if (pool == NULL || pool->member_count == 0)
-		return -ENOENT;
-	for (uint32_t i = 0; i < pool->member_count; i++) {
-		if (tried_has(bq->tried, pool->slots[i]) &&
-		    live_connections(t->live, pool->slots[i]) < pool->hard_limits[i])
+	for (uint32_t i = 0; pool != NULL && i < pool->member_count; i++) {
+		uint32_t slot = pool->slots[i];
+
+		if (tried_has(bq->tried, slot) &&
+		    live_connections(t->live, slot) < pool->hard_limits[i])
 			return -EHOSTUNREACH;
+		if (live_faults(t->live, slot) == 0)
+			why = -EAGAIN;
 	}
-	return -EAGAIN;
+	return why;
 }
 
 int policy_choose(const struct policy_query *q, struct choice *ret_choice)

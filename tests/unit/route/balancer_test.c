@@ -162,17 +162,19 @@ static void test_terms(void **state)
 
 static void test_exclusions(void **state)
 {
-	static const char *const order[] = {"deleted",  "unhealthy", "maint",      "drain",
-	                                    "weight-0", "other-app", "hard-limit", "failed"};
+	static const char *const order[] = {"deleted",    "unhealthy", "maint",      "drain",
+	                                    "weight-0",   "other-app", "check-down", "ejected",
+	                                    "hard-limit", "failed"};
+	const int n = (int)(sizeof(order) / sizeof(order[0]));
 	struct fixture *f = *state;
 	struct balancer_query q = query("", "sa");
-	struct backend_row row[8];
+	struct backend_row row[10];
 	struct tried tried;
 
 	/* Each has its own defect and all those that come later in the list. */
 	tried_init(&tried);
-	for (int i = 0; i < 8; i++) {
-		row[i] = row_with(order[i], "sa", i <= 4 ? 0 : 1, 1, i <= 6 ? 1 : 2);
+	for (int i = 0; i < n; i++) {
+		row[i] = row_with(order[i], "sa", i <= 4 ? 0 : 1, 1, i <= 8 ? 1 : 2);
 		row[i].deleted = i == 0;
 		row[i].healthy = i > 1;
 		row[i].state = i <= 2 ? STATE_MAINT : i == 3 ? STATE_DRAIN : STATE_READY;
@@ -180,12 +182,16 @@ static void test_exclusions(void **state)
 		add(f, row[i], "");
 	}
 	make(f, "sa");
-	for (int i = 0; i < 8; i++) {
-		assert_int_equal(tried_add(&tried, backend(f, order[i])->slot), 0);
+	for (int i = 0; i < n; i++) {
+		uint32_t slot = backend(f, order[i])->slot;
+
+		assert_int_equal(tried_add(&tried, slot), 0);
+		live_set_fault(f->live, slot, LIVE_CHECK_DOWN, i <= 6);
+		live_set_fault(f->live, slot, LIVE_EJECTED, i <= 7);
 		load(f, order[i], 1);
 	}
 	q.tried = &tried;
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < n; i++) {
 		enum exclusion e = balancer_judge(f->table, backend(f, order[i]), &q).exclusion;
 
 		assert_string_equal(exclusion_word(e), order[i]);
@@ -453,8 +459,13 @@ static void random_table(struct fixture *f, struct rng *rng)
 		add(f, row, ANY(rng, some_countries));
 	}
 	make(f, rng_below(rng, 6) == 0 ? NULL : ANY(rng, some_regions));
-	for (uint32_t i = 0; i < n; i++)
-		set_connections(f, &f->table->backends[i], any_load(rng, &f->table->backends[i]));
+	for (uint32_t i = 0; i < n; i++) {
+		const struct backend *b = &f->table->backends[i];
+
+		set_connections(f, b, any_load(rng, b));
+		live_set_fault(f->live, b->slot, LIVE_CHECK_DOWN, rng_below(rng, 8) == 0);
+		live_set_fault(f->live, b->slot, LIVE_EJECTED, rng_below(rng, 8) == 0);
+	}
 }
 
 static bool goes_before(const struct balancer_terms *a, const struct balancer_terms *b)

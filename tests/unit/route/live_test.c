@@ -180,6 +180,28 @@ static void test_total(void **state)
 	assert_true(live_reserve_total(l, 2));
 }
 
+static void test_faults(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t b = hold(l, "b");
+
+	assert_int_equal(live_faults(l, a), 0);
+	live_set_fault(l, a, LIVE_CHECK_DOWN, true);
+	live_set_fault(l, a, LIVE_EJECTED, true);
+	live_set_fault(l, a, LIVE_EJECTED, true);
+	assert_int_equal(live_faults(l, a), LIVE_CHECK_DOWN | LIVE_EJECTED);
+	assert_int_equal(live_faults(l, b), 0);
+	live_set_fault(l, a, LIVE_CHECK_DOWN, false);
+	assert_int_equal(live_faults(l, a), LIVE_EJECTED);
+
+	/* Whoever gets the slot next is not at fault. */
+	live_let_go(l, a);
+	assert_int_equal(live_collect(l), 1);
+	assert_int_equal(hold(l, "c"), a);
+	assert_int_equal(live_faults(l, a), 0);
+}
+
 static void release_below_zero(struct live *l)
 {
 	live_release(l, hold(l, "a"));
@@ -370,6 +392,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_all_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reserve_up_to_the_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_total, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_misuse_is_caught, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_hold_under_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_collection_against_sessions, setup, teardown),

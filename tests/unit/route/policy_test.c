@@ -498,6 +498,12 @@ static void test_all_full_or_tried(void **state)
 	assert_true(live_reserve(f->live, a.backend->slot, 1));
 	assert_true(live_reserve(f->live, b.backend->slot, 1));
 	assert_int_equal(choose_at(f, 0, &c), -EAGAIN);
+
+	/* One is full, the other down; then both are down. */
+	live_set_fault(f->live, a.backend->slot, LIVE_CHECK_DOWN, true);
+	assert_int_equal(choose_at(f, 0, &c), -EAGAIN);
+	live_set_fault(f->live, b.backend->slot, LIVE_EJECTED, true);
+	assert_int_equal(choose_at(f, 0, &c), -ENOENT);
 }
 
 /* --- races --- */

@@ -1,11 +1,11 @@
-/* A pool of objects of one size, for what comes and goes by the thousand: sessions, pipes,
- * messages. Getting and putting are a few instructions, and a chunk goes back to the kernel as soon
- * as its last object is put back (but for one spare), so a burst of clients does not leave its
- * memory behind.
+/* A pool of objects of one size, for what comes and goes by the thousand: sessions. Getting and
+ * putting are a few instructions, and a chunk goes back to the kernel as soon as its last object is
+ * put back (but for one spare), so a burst of clients does not leave its memory behind.
  *
- * A chunk has as many objects as a word has bits, so the word itself says which are free: that
- * makes a double put a CHECK and not a corruption. In front of each object stands the address of
- * its chunk. Chunks are mapped, not allocated: free() would keep them in the heap.
+ * A chunk lies at a multiple of its size, so an object's address says which chunk it belongs to,
+ * and nothing stands between the objects. One bit for each says whether it is free, which makes a
+ * double put a CHECK and not a corruption. Chunks are mapped, not allocated: free() would keep them
+ * in the heap.
  *
  * It trusts its owner to be the only thread. It never moves an object. */
 #include "base/pool.h"
@@ -17,54 +17,63 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define ALL_FREE UINT64_MAX
-
-_Static_assert(POOL_CHUNK_OBJECTS == 64, "one bit of a word for each object of a chunk");
+#define WORD_BITS 64
+/* Words of free bits; there are never more objects in a chunk. */
+#define CHUNK_WORDS 8
 
 struct pool_chunk {
 	struct list node; /* in partial or full; in neither when it is the spare */
-	uint64_t free;
-	size_t bytes;
-	_Alignas(max_align_t) unsigned char cells[];
+	unsigned used;
+	uint64_t free[CHUNK_WORDS];
+	_Alignas(POOL_ALIGN) unsigned char objects[];
 };
 
-/* What stands in front of each object. */
-struct cell {
-	struct pool_chunk *chunk;
-	_Alignas(max_align_t) unsigned char object[];
-};
+_Static_assert((POOL_CHUNK_BYTES & (POOL_CHUNK_BYTES - 1)) == 0, "chunks are found by masking");
 
-static size_t cell_bytes(const struct object_pool *p)
+/* Memory at a multiple of its size: twice as much is mapped, and what sticks out goes back. */
+static void *map_aligned(void)
 {
-	size_t align = _Alignof(max_align_t);
+	size_t bytes = POOL_CHUNK_BYTES;
+	unsigned char *p = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE,
+	                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
 
-	return sizeof(struct cell) + (p->object_size + align - 1) / align * align;
+	if (p == MAP_FAILED)
+		return NULL;
+	before = (bytes - (uintptr_t)p % bytes) % bytes;
+	if (before != 0)
+		munmap(p, before);
+	munmap(p + before + bytes, bytes - before);
+	return p + before;
 }
 
 static struct pool_chunk *chunk_new(const struct object_pool *p)
 {
-	size_t bytes = sizeof(struct pool_chunk) + POOL_CHUNK_OBJECTS * cell_bytes(p);
-	struct pool_chunk *chunk;
+	struct pool_chunk *chunk = map_aligned();
 
-	chunk = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (chunk == MAP_FAILED)
+	if (chunk == NULL)
 		return NULL;
 	list_init(&chunk->node);
-	chunk->free = ALL_FREE;
-	chunk->bytes = bytes;
+	for (unsigned i = 0; i < p->per_chunk; i++)
+		chunk->free[i / WORD_BITS] |= (uint64_t)1 << i % WORD_BITS;
 	return chunk;
 }
 
 static void chunk_free(struct pool_chunk *chunk)
 {
 	if (chunk != NULL)
-		munmap(chunk, chunk->bytes);
+		munmap(chunk, POOL_CHUNK_BYTES);
 }
 
 void object_pool_init(struct object_pool *p, size_t object_size)
 {
-	CHECK(object_size > 0);
-	p->object_size = object_size;
+	size_t room = POOL_CHUNK_BYTES - sizeof(struct pool_chunk);
+
+	CHECK(object_size > 0 && object_size <= POOL_CHUNK_BYTES / 2);
+	p->object_size = (object_size + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN;
+	p->per_chunk = (unsigned)(room / p->object_size);
+	if (p->per_chunk > CHUNK_WORDS * WORD_BITS)
+		p->per_chunk = CHUNK_WORDS * WORD_BITS;
 	list_init(&p->partial);
 	list_init(&p->full);
 	p->in_use = 0;
@@ -93,45 +102,55 @@ static struct pool_chunk *chunk_with_room(struct object_pool *p)
 	return chunk;
 }
 
+/* The first free object; there is one. */
+static unsigned take_bit(struct pool_chunk *chunk)
+{
+	unsigned word = 0;
+	unsigned bit;
+
+	while (chunk->free[word] == 0)
+		word++;
+	bit = (unsigned)__builtin_ctzll(chunk->free[word]);
+	chunk->free[word] &= chunk->free[word] - 1;
+	return word * WORD_BITS + bit;
+}
+
+static void move_to(struct pool_chunk *chunk, struct list *list)
+{
+	list_remove(&chunk->node);
+	list_push_back(list, &chunk->node);
+}
+
 void *object_pool_get(struct object_pool *p)
 {
 	struct pool_chunk *chunk = chunk_with_room(p);
-	struct cell *cell;
-	unsigned i;
+	void *object;
 
 	if (chunk == NULL)
 		return NULL;
-	i = (unsigned)__builtin_ctzll(chunk->free);
-	chunk->free &= ~((uint64_t)1 << i);
-	if (chunk->free == 0) {
-		list_remove(&chunk->node);
-		list_push_back(&p->full, &chunk->node);
-	}
+	object = chunk->objects + take_bit(chunk) * p->object_size;
+	if (++chunk->used == p->per_chunk)
+		move_to(chunk, &p->full);
 	p->in_use++;
-	cell = (struct cell *)(void *)(chunk->cells + i * cell_bytes(p));
-	cell->chunk = chunk;
-	memset(cell->object, 0, p->object_size);
-	return cell->object;
+	memset(object, 0, p->object_size);
+	return object;
 }
 
 void object_pool_put(struct object_pool *p, void *object)
 {
-	struct cell *cell = (struct cell *)(void *)((char *)object - sizeof(struct cell));
-	struct pool_chunk *chunk = cell->chunk;
-	size_t i = (size_t)((unsigned char *)cell - chunk->cells) / cell_bytes(p);
-	uint64_t bit;
+	size_t offset = (uintptr_t)object % POOL_CHUNK_BYTES;
+	struct pool_chunk *chunk = (struct pool_chunk *)(void *)((unsigned char *)object - offset);
+	size_t i = (offset - sizeof(struct pool_chunk)) / p->object_size;
+	uint64_t bit = (uint64_t)1 << i % WORD_BITS;
 
-	CHECK(i < POOL_CHUNK_OBJECTS && (unsigned char *)cell == chunk->cells + i * cell_bytes(p));
-	bit = (uint64_t)1 << i;
-	CHECK((chunk->free & bit) == 0);
+	CHECK(i < p->per_chunk && object == chunk->objects + i * p->object_size);
+	CHECK((chunk->free[i / WORD_BITS] & bit) == 0);
 	CHECK(p->in_use > 0);
 	p->in_use--;
-	if (chunk->free == 0) {
-		list_remove(&chunk->node);
-		list_push_back(&p->partial, &chunk->node);
-	}
-	chunk->free |= bit;
-	if (chunk->free != ALL_FREE)
+	chunk->free[i / WORD_BITS] |= bit;
+	if (chunk->used-- == p->per_chunk)
+		move_to(chunk, &p->partial);
+	if (chunk->used != 0)
 		return;
 	list_remove(&chunk->node);
 	if (p->spare == NULL)

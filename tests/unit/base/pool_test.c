@@ -35,7 +35,7 @@ static void test_objects_are_zeroed_and_aligned(void **state)
 			unsigned char *object = object_pool_get(&p);
 
 			assert_non_null(object);
-			assert_int_equal((uintptr_t)object % _Alignof(max_align_t), 0);
+			assert_int_equal((uintptr_t)object % POOL_ALIGN, 0);
 			for (size_t i = 0; i < size; i++)
 				assert_int_equal(object[i], 0);
 			memset(object, 0xff, size);
@@ -83,13 +83,17 @@ static void test_random_traffic(void **state)
 
 static void test_chunks_come_and_go(void **state)
 {
-	enum { CHUNKS = 5, OBJECTS = CHUNKS * POOL_CHUNK_OBJECTS };
-	static void *held[OBJECTS];
+	enum { CHUNKS = 5, SIZE = 40 };
+	static void *held[CHUNKS * POOL_CHUNK_BYTES / SIZE];
 	struct object_pool p;
+	unsigned objects;
 
 	(void)state;
-	object_pool_init(&p, 40);
-	for (int i = 0; i < OBJECTS; i++)
+	object_pool_init(&p, SIZE);
+	objects = CHUNKS * p.per_chunk;
+	/* Next to nothing beside the objects. */
+	assert_in_range(p.per_chunk * SIZE, POOL_CHUNK_BYTES - 160, POOL_CHUNK_BYTES);
+	for (unsigned i = 0; i < objects; i++)
 		held[i] = object_pool_get(&p);
 	assert_int_equal(list_length(&p.full), CHUNKS);
 	assert_int_equal(list_length(&p.partial), 0);
@@ -101,7 +105,7 @@ static void test_chunks_come_and_go(void **state)
 	assert_ptr_equal(object_pool_get(&p), held[3]);
 	assert_int_equal(list_length(&p.full), CHUNKS);
 
-	for (int i = 0; i < OBJECTS; i++)
+	for (unsigned i = 0; i < objects; i++)
 		object_pool_put(&p, held[i]);
 	assert_int_equal(list_length(&p.full), 0);
 	assert_int_equal(list_length(&p.partial), 0);
@@ -126,11 +130,17 @@ static void put_twice(struct object_pool *p)
 
 static void put_inside(struct object_pool *p)
 {
-	/* An address inside an object, in front of which the chunk's address happens to stand. */
 	char *object = object_pool_get(p);
 
-	memcpy(object, object - 16, sizeof(void *));
-	object_pool_put(p, object + 16);
+	object_pool_put(p, object + POOL_ALIGN);
+}
+
+/* Beyond the last object, in the rest of the chunk. */
+static void put_beyond(struct object_pool *p)
+{
+	char *object = object_pool_get(p);
+
+	object_pool_put(p, object + p->per_chunk * p->object_size);
 }
 
 static void done_in_use(struct object_pool *p)
@@ -152,7 +162,7 @@ static void assert_aborts(void (*misuse)(struct object_pool *))
 		setrlimit(RLIMIT_CORE, &no_core);
 		signal(SIGABRT, SIG_DFL);
 		close(2); /* the CHECK's line */
-		object_pool_init(&p, 64);
+		object_pool_init(&p, 200);
 		misuse(&p);
 		_exit(0);
 	}
@@ -166,6 +176,7 @@ static void test_misuse_is_caught(void **state)
 	(void)state;
 	assert_aborts(put_twice);
 	assert_aborts(put_inside);
+	assert_aborts(put_beyond);
 	assert_aborts(done_in_use);
 }
 

@@ -234,24 +234,25 @@ static void ping_turn(struct stream *s)
 		send_ping(s);
 }
 
-/* Sends what is due of pings with an interval; the time until the next. */
+/* Sends what is due of pings with an interval; the time until the next. Clients do not know of each
+ * other, so their pings are spread evenly over the interval. */
 static long pings_due(struct stream *streams)
 {
-	static uint64_t next_ns;
+	static uint64_t due_ns;
+	static unsigned next;
 	uint64_t now_ns = load_now_ns();
 
 	if (options.interval_us == 0)
 		return TICK_MS * 1000000;
-	if (now_ns >= next_ns) {
-		for (unsigned i = 0; i < options.pings; i++)
-			if (!streams[i].sent)
-				send_ping(&streams[i]);
-		if (next_ns == 0)
-			next_ns = now_ns;
-		while (now_ns >= next_ns)
-			next_ns += options.interval_us * 1000ull;
+	if (due_ns == 0)
+		due_ns = now_ns;
+	while (now_ns >= due_ns) {
+		if (!streams[next].sent)
+			send_ping(&streams[next]);
+		next = (next + 1) % options.pings;
+		due_ns += options.interval_us * 1000ull / options.pings;
 	}
-	return (long)(next_ns - now_ns);
+	return (long)(due_ns - now_ns);
 }
 
 /* ---- churn ---- */

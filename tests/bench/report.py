@@ -113,7 +113,8 @@ def idle_part(results):
                      "–" if direct else stats.spread(runs, "left_kb")))
     yield from table(("", "user, B each", "kernel, B each", "left after they closed, KB"), rows)
     yield ("User: growth of private, written-to memory. Kernel: growth of the kernel's slabs, less the "
-           "direct connections' (which are shown as they are). Each connection carried one ping.")
+           "direct connections' (which are shown as they are). Each connection carried one ping; the "
+           f"first {memory.FIRST:,} are not counted, since they touch what all share.")
     yield ""
 
 
@@ -175,8 +176,8 @@ def method(results):
            "all CPUs). Bulk is discarded inside the kernel by whoever receives it (`MSG_TRUNC`). The "
            "pings beside bulk have a rate of their own, and in the load generator they go before bulk "
            "(`SCHED_FIFO`; its bulk yields; the proxies are ordinary processes), so that what is seen "
-           "is the proxy. All "
-           "of it is the same for all.")
+           "is the proxy; idle CPUs poll meanwhile (`/dev/cpu_dma_latency`), since a hypervisor may "
+           "take milliseconds to wake one. All of it is the same for all.")
     yield ""
 
 

@@ -76,6 +76,8 @@ static void write_all(const char *data, size_t len)
 	}
 }
 
+static void finish(struct log_line *l);
+
 /* Called with the lock held; returns with it held. */
 static void write_batch(uint64_t *reported)
 {
@@ -89,15 +91,12 @@ static void write_batch(uint64_t *reported)
 	pthread_mutex_unlock(&sink.lock);
 	write_all(batch, len);
 	if (dropped != *reported) {
-		char line[128];
-		int n = snprintf(
-			line, sizeof(line),
-			sink.format == LOG_JSON
-				? "{\"level\":\"warn\",\"event\":\"log_dropped\",\"lines\":%llu}\n"
-				: "level=warn event=log_dropped lines=%llu\n",
-			(unsigned long long)(dropped - *reported));
+		struct log_line l;
 
-		write_all(line, (size_t)n);
+		log_begin(&l, LOG_ERROR, "log_dropped");
+		log_uint(&l, "lines", dropped - *reported);
+		finish(&l);
+		write_all(l.text, l.len);
 		*reported = dropped;
 	}
 	pthread_mutex_lock(&sink.lock);
@@ -405,10 +404,9 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
 	log_str(l, "event", event);
 }
 
-void log_end(struct log_line *l)
+/* What ends every line. */
+static void finish(struct log_line *l)
 {
-	if (!l->wanted)
-		return;
 	if (l->cut) {
 		static const char text_mark[] = " cut=1", json_mark[] = ",\"cut\":1";
 		const char *mark = sink.format == LOG_JSON ? json_mark : text_mark;
@@ -419,7 +417,13 @@ void log_end(struct log_line *l)
 	if (sink.format == LOG_JSON)
 		l->text[l->len++] = '}';
 	l->text[l->len++] = '\n';
+}
 
+void log_end(struct log_line *l)
+{
+	if (!l->wanted)
+		return;
+	finish(l);
 	if (!sink.running) {
 		write_all(l->text, l->len);
 		return;

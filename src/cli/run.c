@@ -18,6 +18,7 @@
 #include "route/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -395,6 +396,17 @@ static void release(struct runner *r)
 	config_done(&r->config);
 }
 
+/* Whoever starts us with standard descriptors closed must not find the log in a client's socket. */
+static void fill_standard_fds(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = open("/dev/null", O_RDWR);
+	if (fd >= 0)
+		close(fd);
+}
+
 int run_main(void)
 {
 	const struct config_report report = {.problem = on_problem};
@@ -402,6 +414,7 @@ int run_main(void)
 	uint64_t started_ns = clock_now_ns();
 	int err;
 
+	fill_standard_fds();
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
 	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,

@@ -155,6 +155,15 @@ static bool read_u32(const struct reader *r, int column, uint32_t least, uint32_
 	return true;
 }
 
+/* U+0000 to U+001F, U+007F, and in UTF-8 U+0080 to U+009F: a terminal may obey any of them. */
+static bool is_control(const char *text, size_t i)
+{
+	unsigned char c = (unsigned char)text[i];
+
+	return c < 0x20 || c == 0x7f ||
+	       ((c & 0xe0) == 0x80 && i > 0 && (unsigned char)text[i - 1] == 0xc2);
+}
+
 /* 1..longest bytes, none of them a control character (nor, so, a NUL). */
 static bool read_text(const struct reader *r, int column, size_t longest, const char **ret)
 {
@@ -170,7 +179,7 @@ static bool read_text(const struct reader *r, int column, size_t longest, const 
 		return refuse(r, column, why);
 	}
 	for (size_t i = 0; i < v->len; i++) {
-		if ((unsigned char)v->text[i] < 0x20 || v->text[i] == 0x7f)
+		if (is_control(v->text, i))
 			return refuse(r, column, "must not hold control characters");
 	}
 	*ret = v->text;

@@ -311,6 +311,7 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
                 struct table *table, struct geo_db *geo)
 {
 	const struct config *c = shared->config;
+	uint64_t number = (uint64_t)(w - shared->workers);
 	int err;
 
 	*w = (struct worker){.shared = shared, .rng = {.state = seed}};
@@ -330,7 +331,8 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	w->spin_ns = c->busy_spin_us * 1000;
 	w->relay.mode = (enum relay_mode)c->relay_mode;
 	pipe_pool_init(&w->relay.pipes,
-	               (uint32_t)((c->pipe_max + shared->worker_count - 1) / shared->worker_count),
+	               (uint32_t)(c->pipe_max / shared->worker_count +
+	                          (number < c->pipe_max % shared->worker_count)),
 	               (uint32_t)c->pipe_bytes);
 	w->relay.buffer = malloc(RELAY_BUFFER_BYTES);
 	if (w->relay.buffer == NULL)

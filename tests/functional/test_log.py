@@ -265,3 +265,28 @@ def test_a_log_that_does_not_block_loses_nothing(unread):
     assert None not in events, "a torn line"
     assert [e["event"] for e in events].count("session") == 61
     assert events[-1]["event"] == "stopped"
+
+
+def test_without_standard_descriptors(world, port):
+    """Whatever is opened in their place must not be taken for the log."""
+    listen = port()
+    process = subprocess.Popen(["/bin/sh", "-c", 'exec "$0" <&- >&- 2>&-', str(BINARY)],
+                               env=base_env(world, dict(EDGEPROXY_LISTEN_ADDR=listen)))
+    try:
+        until(lambda: listens(split_addr(listen)), "a proxy that listens")
+        for fd in range(3):
+            assert os.readlink(f"/proc/{process.pid}/fd/{fd}") == "/dev/null"
+        with socket.create_connection(split_addr(listen), timeout=STOP_SECS) as sock:
+            sock.sendall(wire.header(2, (BR, 5555), split_addr(listen)))
+            assert wire.read_line(sock) == "sa-1"
+            sock.shutdown(socket.SHUT_WR)
+            assert wire.is_over(sock)
+    finally:
+        process.terminate()
+        assert process.wait(STOP_SECS) == 0
+
+
+def listens(addr):
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection(addr, timeout=STOP_SECS).close()
+        return True

@@ -164,6 +164,8 @@ static void texts(void **unused)
 		assert_bad(column, text(""));
 		assert_bad(column, text("a\nb"));
 		assert_bad(column, text("a\x7f"));
+		assert_bad(column, text("a\xc2\x9b"
+		                        "2J"));
 		assert_bad(column, text_n("a\0b", 3));
 		assert_bad(column, text_n("\0", 1));
 		assert_bad(column, integer(7));

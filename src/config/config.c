@@ -32,10 +32,12 @@
 enum option_type {
 	OPTION_STRING,
 	OPTION_PATH,
+	OPTION_WORD,
 	OPTION_UINT,
 	OPTION_BOOL,
 	OPTION_ENDPOINT,
 	OPTION_PREFIXES,
+	OPTION_STATUSES,
 	OPTION_CHOICE,
 };
 
@@ -56,6 +58,11 @@ static const char *const words_retry_on[] = {
 	[RETRY_CONN_FAILURE] = "conn-failure", [RETRY_EARLY_RESET] = "early-reset", NULL};
 static const char *const words_relay_mode[] = {
 	[RELAY_AUTO] = "auto", [RELAY_COPY] = "copy", [RELAY_SPLICE] = "splice", NULL};
+static const char *const words_health_check[] = {
+	[HEALTH_CHECK_OPTION_NONE] = "none", [HEALTH_CHECK_OPTION_TCP] = "tcp",
+	[HEALTH_CHECK_OPTION_HTTP] = "http", [HEALTH_CHECK_OPTION_GRPC] = "grpc",
+	NULL,
+};
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",
                                               [LOG_WARN] = "warn",
                                               [LOG_INFO] = "info",
@@ -69,6 +76,8 @@ static const char *const words_bool[] = {"0", "1", "false", "true", "no", "yes",
 /* A CHOICE without words does not compile. */
 #define WORDS_STRING(field) NULL
 #define WORDS_PATH(field) NULL
+#define WORDS_WORD(field) NULL
+#define WORDS_STATUSES(field) NULL
 #define WORDS_UINT(field) NULL
 #define WORDS_BOOL(field) words_bool
 #define WORDS_ENDPOINT(field) NULL
@@ -152,6 +161,24 @@ static int text_parse(const struct option *o, const char *text, char **ret_copy,
 	return 0;
 }
 
+/* A text that can stand in a request line or a header. */
+static int visible_parse(const struct option *o, const char *text, char **ret_copy, char *why)
+{
+	for (const char *p = text; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~')
+			return refuse(why, "not of visible ASCII characters alone");
+	if (strncmp(text, o->unit, strlen(o->unit)) != 0)
+		return refuse(why, "does not begin with %s", o->unit);
+	return text_parse(o, text, ret_copy, why);
+}
+
+static int statuses_parse(const char *text, struct status_set *ret_set, char *why)
+{
+	if (status_set_parse(text, ret_set) != 0)
+		return refuse(why, "not a list of status codes");
+	return 0;
+}
+
 /* Empty is the all-zero endpoint, so that one cannot be asked for by its address. */
 static int listen_parse(const char *text, struct endpoint *ret_endpoint, char *why)
 {
@@ -185,7 +212,8 @@ static int prefixes_parse(const char *text, struct prefix_map **ret_map, char *w
 
 static bool option_may_be_empty(const struct option *o)
 {
-	return o->words == NULL && o->type != OPTION_UINT && o->least == 0;
+	return o->words == NULL && o->type != OPTION_UINT && o->type != OPTION_STATUSES &&
+	       o->least == 0;
 }
 
 /* Parses text into the option's field of c. 0; -EINVAL with a reason in why; -ENOMEM. */
@@ -202,6 +230,10 @@ static int option_set(const struct option *o, const char *text, struct config *c
 	case OPTION_STRING:
 	case OPTION_PATH:
 		return text_parse(o, text, field, why);
+	case OPTION_WORD:
+		return visible_parse(o, text, field, why);
+	case OPTION_STATUSES:
+		return statuses_parse(text, field, why);
 	case OPTION_UINT:
 		return uint_parse(o, text, field, why);
 	case OPTION_ENDPOINT:
@@ -224,7 +256,7 @@ static void option_done(const struct option *o, struct config *c)
 {
 	void *field = (char *)c + o->offset;
 
-	if (o->type == OPTION_STRING || o->type == OPTION_PATH)
+	if (o->type == OPTION_STRING || o->type == OPTION_PATH || o->type == OPTION_WORD)
 		free(*(char **)field);
 	else if (o->type == OPTION_PREFIXES)
 		prefix_map_free(*(struct prefix_map **)field);
@@ -245,6 +277,13 @@ static const char *option_allowed(const struct option *o, char buf[ALLOWED_BYTES
 	case OPTION_UINT:
 		snprintf(buf, ALLOWED_BYTES, "%ju..%ju%s%s", (uintmax_t)o->least,
 		         (uintmax_t)o->most, space, o->unit);
+		break;
+	case OPTION_WORD:
+		snprintf(buf, ALLOWED_BYTES, "%ju..%ju visible ASCII characters",
+		         (uintmax_t)o->least, (uintmax_t)o->most);
+		break;
+	case OPTION_STATUSES:
+		snprintf(buf, ALLOWED_BYTES, "status codes such as 200-299,304");
 		break;
 	case OPTION_ENDPOINT:
 		snprintf(buf, ALLOWED_BYTES, "ADDRESS:PORT, [IPV6]:PORT, :PORT%s",

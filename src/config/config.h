@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "net/addr.h"
 #include "net/prefix.h"
+#include "net/status_set.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,11 +15,20 @@
 
 enum retry_on { RETRY_CONN_FAILURE, RETRY_EARLY_RESET };
 enum relay_mode { RELAY_AUTO, RELAY_COPY, RELAY_SPLICE };
+/* The first ones of enum check_type in route/health_check.h. */
+enum health_check_option {
+	HEALTH_CHECK_OPTION_NONE,
+	HEALTH_CHECK_OPTION_TCP,
+	HEALTH_CHECK_OPTION_HTTP,
+	HEALTH_CHECK_OPTION_GRPC,
+};
 
 /* The words of each CHOICE option stand in config.c, in the order of its enum (log_level and
  * log_format: base/log.h). */
 #define CONFIG_TYPE_STRING char *
 #define CONFIG_TYPE_PATH char *
+#define CONFIG_TYPE_WORD char *
+#define CONFIG_TYPE_STATUSES struct status_set
 #define CONFIG_TYPE_UINT uint64_t
 #define CONFIG_TYPE_BOOL bool
 #define CONFIG_TYPE_ENDPOINT struct endpoint

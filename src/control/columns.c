@@ -32,6 +32,10 @@ const struct column country_region_columns[COUNTRY_REGION_COLUMNS] = {
 #define COUNTRY_REGION_COLUMN(column, name, needed) {name, needed},
 #include "control/columns.def"
 };
+const struct column health_check_columns[HEALTH_CHECK_COLUMNS] = {
+#define HEALTH_CHECK_COLUMN(column, name, needed) {name, needed},
+#include "control/columns.def"
+};
 
 /* One row being read. */
 struct reader {
@@ -397,6 +401,169 @@ enum row_verdict columns_country_region(const struct column_value values[COUNTRY
 
 	if (!read_country(&r, COUNTRY_REGION_COUNTRY, row.country) ||
 	    !read_region(&r, COUNTRY_REGION_REGION, &row.region))
+		return ROW_BAD;
+	*ret_row = row;
+	return ROW_GOOD;
+}
+
+/* ---- health checks ---- */
+
+static bool is_null(const struct reader *r, int column)
+{
+	return r->values[column].type == VALUE_NULL;
+}
+
+/* What is NULL stays what it is. */
+static bool read_u32_or_none(const struct reader *r, int column, uint32_t least, uint32_t most,
+                             uint32_t *ret)
+{
+	return is_null(r, column) || read_u32(r, column, least, most, ret);
+}
+
+static bool read_port_or_none(const struct reader *r, int column, uint16_t *ret)
+{
+	uint32_t port = 0;
+
+	if (!read_u32_or_none(r, column, 1, UINT16_MAX, &port))
+		return false;
+	*ret = (uint16_t)port;
+	return true;
+}
+
+/* A text of visible ASCII characters, which can stand in a request line or a header. */
+static bool read_word_or_none(const struct reader *r, int column, size_t longest, const char **ret)
+{
+	const char *text;
+
+	if (is_null(r, column))
+		return true;
+	if (!read_text(r, column, longest, &text))
+		return false;
+	for (const char *p = text; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~')
+			return refuse(r, column, "must be of visible ASCII characters, no spaces");
+	*ret = text;
+	return true;
+}
+
+static bool read_target(const struct reader *r, int column, struct health_check_row *row)
+{
+	const char *text;
+
+	if (!read_text(r, column, CHECK_TARGET_MAX, &text))
+		return false;
+	if (strncmp(text, CHECK_TARGET_BACKEND, strlen(CHECK_TARGET_BACKEND)) == 0)
+		row->backend = text + strlen(CHECK_TARGET_BACKEND);
+	else if (strncmp(text, CHECK_TARGET_APP, strlen(CHECK_TARGET_APP)) == 0)
+		row->app = text + strlen(CHECK_TARGET_APP);
+	else if (strcmp(text, CHECK_TARGET_ALL) != 0)
+		return refuse(r, column, "must be backend:ID, app:NAME or *");
+	if (row->backend != NULL && row->backend[0] == '\0')
+		return refuse(r, column, "names no backend");
+	if (row->app != NULL && (row->app[0] == '\0' || strlen(row->app) > APP_NAME_MAX))
+		return refuse(r, column, "names no app");
+	return true;
+}
+
+static bool read_check_type(const struct reader *r, int column, enum check_type *ret)
+{
+	const struct column_value *v = &r->values[column];
+
+	for (int i = CHECK_NONE; i <= CHECK_SCRIPT; i++) {
+		const char *word = check_type_word((enum check_type)i);
+
+		if (v->type == VALUE_TEXT && v->len == strlen(word) &&
+		    memcmp(v->text, word, v->len) == 0) {
+			*ret = (enum check_type)i;
+			return true;
+		}
+	}
+	return refuse(r, column, "must be none, tcp, http, grpc or script");
+}
+
+/* A name in a folder, never a way out of it. */
+static bool read_script_name(const struct reader *r, struct health_check_row *row)
+{
+	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				       "0123456789_.-";
+
+	if (!read_word_or_none(r, HEALTH_CHECK_SCRIPT, CHECK_SCRIPT_MAX, &row->script))
+		return false;
+	if (row->script == NULL)
+		return row->type != CHECK_SCRIPT ||
+		       refuse(r, HEALTH_CHECK_SCRIPT, "a check of type script needs its name");
+	if (row->script[0] == '.' || row->script[strspn(row->script, alphabet)] != '\0')
+		return refuse(r, HEALTH_CHECK_SCRIPT,
+		              "must be a file's name of letters, digits, '_', '-' and '.'");
+	return true;
+}
+
+static bool read_request(const struct reader *r, struct health_check_row *row)
+{
+	const char *text = NULL;
+
+	if (!read_word_or_none(r, HEALTH_CHECK_METHOD, CHECK_METHOD_MAX, &row->method) ||
+	    !read_word_or_none(r, HEALTH_CHECK_PATH, CHECK_PATH_MAX, &row->path) ||
+	    !read_word_or_none(r, HEALTH_CHECK_HOST, CHECK_HOST_MAX, &row->host) ||
+	    !read_word_or_none(r, HEALTH_CHECK_EXPECT_STATUS, STATUS_SET_TEXT_MAX - 1, &text) ||
+	    !read_word_or_none(r, HEALTH_CHECK_SERVICE, CHECK_SERVICE_MAX, &row->service))
+		return false;
+	if (row->path != NULL && row->path[0] != '/')
+		return refuse(r, HEALTH_CHECK_PATH, "must begin with /");
+	if (text != NULL && status_set_parse(text, &row->expect_status) != 0)
+		return refuse(r, HEALTH_CHECK_EXPECT_STATUS, "must be codes such as 200-299,304");
+	return is_null(r, HEALTH_CHECK_EXPECT_BODY) ||
+	       read_text(r, HEALTH_CHECK_EXPECT_BODY, CHECK_BODY_MAX, &row->expect_body);
+}
+
+static bool read_check_timing(const struct reader *r, struct health_check_row *row)
+{
+	int64_t grace = -1;
+
+	if (!read_u32_or_none(r, HEALTH_CHECK_INTER, CHECK_INTER_MIN_MS, CHECK_INTER_MAX_MS,
+	                      &row->inter_ms) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_FASTINTER, CHECK_INTER_MIN_MS, CHECK_INTER_MAX_MS,
+	                      &row->fastinter_ms) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_DOWNINTER, CHECK_INTER_MIN_MS, CHECK_INTER_MAX_MS,
+	                      &row->downinter_ms) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_TIMEOUT, 1, CHECK_TIMEOUT_MAX_MS,
+	                      &row->timeout_ms) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_RISE, 1, CHECK_COUNT_MAX, &row->rise) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_FALL, 1, CHECK_COUNT_MAX, &row->fall) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_AGENT_INTER, CHECK_INTER_MIN_MS, CHECK_INTER_MAX_MS,
+	                      &row->agent_inter_ms))
+		return false;
+	if (!is_null(r, HEALTH_CHECK_GRACE) &&
+	    !read_number(r, HEALTH_CHECK_GRACE, 0, CHECK_GRACE_MAX_MS, &grace))
+		return false;
+	row->grace_ms = grace;
+	return true;
+}
+
+static bool read_health_check(const struct reader *r, struct health_check_row *row)
+{
+	int64_t send_proxy = -1;
+
+	if (!read_target(r, HEALTH_CHECK_TARGET, row) ||
+	    !read_check_type(r, HEALTH_CHECK_TYPE, &row->type) ||
+	    !read_port_or_none(r, HEALTH_CHECK_PORT, &row->port) ||
+	    !read_port_or_none(r, HEALTH_CHECK_AGENT_PORT, &row->agent_port) ||
+	    !read_check_timing(r, row) || !read_request(r, row) || !read_script_name(r, row))
+		return false;
+	if (!is_null(r, HEALTH_CHECK_SEND_PROXY) &&
+	    !read_number(r, HEALTH_CHECK_SEND_PROXY, 0, 2, &send_proxy))
+		return false;
+	row->send_proxy = (int16_t)send_proxy;
+	return true;
+}
+
+enum row_verdict columns_health_check(const struct column_value values[HEALTH_CHECK_COLUMNS],
+                                      struct health_check_row *ret_row, struct row_error *ret_error)
+{
+	struct reader r = {health_check_columns, values, ret_error};
+	struct health_check_row row = {0};
+
+	if (!read_health_check(&r, &row))
 		return ROW_BAD;
 	*ret_row = row;
 	return ROW_GOOD;

@@ -36,8 +36,14 @@ enum country_region_column {
 	COUNTRY_REGION_COLUMNS
 };
 
+enum health_check_column {
+#define HEALTH_CHECK_COLUMN(column, name, needed) HEALTH_CHECK_##column,
+#include "control/columns.def"
+	HEALTH_CHECK_COLUMNS
+};
+
 /* Of any table. */
-#define COLUMNS_MAX BACKEND_COLUMNS
+#define COLUMNS_MAX HEALTH_CHECK_COLUMNS
 
 struct column {
 	const char *name;
@@ -47,6 +53,7 @@ extern const struct column backend_columns[BACKEND_COLUMNS];
 extern const struct column service_columns[SERVICE_COLUMNS];
 extern const struct column geo_override_columns[GEO_OVERRIDE_COLUMNS];
 extern const struct column country_region_columns[COUNTRY_REGION_COLUMNS];
+extern const struct column health_check_columns[HEALTH_CHECK_COLUMNS];
 
 enum column_type { VALUE_NULL, VALUE_INT, VALUE_REAL, VALUE_TEXT, VALUE_BLOB };
 
@@ -90,6 +97,11 @@ columns_geo_override(const struct column_value values[GEO_OVERRIDE_COLUMNS],
 MUST_CHECK enum row_verdict
 columns_country_region(const struct column_value values[COUNTRY_REGION_COLUMNS],
                        struct country_region_row *ret_row, struct row_error *ret_error);
+
+/* NULL is the environment's in every column but target and type. */
+MUST_CHECK enum row_verdict
+columns_health_check(const struct column_value values[HEALTH_CHECK_COLUMNS],
+                     struct health_check_row *ret_row, struct row_error *ret_error);
 
 /* Fills an error about a value, for callers with reasons of their own (a key that came before). */
 void row_error_set(struct row_error *e, const char *column, const struct column_value *value,

@@ -8,6 +8,7 @@
 #include "control/last_good.h"
 
 #include "base/hash.h"
+#include "control/columns.h"
 #include "control/schema.h"
 
 #include <endian.h>
@@ -167,6 +168,65 @@ static int write_country_regions(const struct writer *w, const struct route_rows
 	return rc;
 }
 
+/* What is unset is NULL. */
+static void bind_or_null(sqlite3_stmt *stmt, int at, int64_t number, int64_t unset)
+{
+	if (number == unset)
+		(void)sqlite3_bind_null(stmt, at);
+	else
+		bind_number(stmt, at, number);
+}
+
+static void bind_check(sqlite3_stmt *stmt, const struct health_check_row *row, const char *target,
+                       const char *statuses)
+{
+	bind_text(stmt, HEALTH_CHECK_TARGET + 1, target);
+	bind_text(stmt, HEALTH_CHECK_TYPE + 1, check_type_word(row->type));
+	bind_or_null(stmt, HEALTH_CHECK_PORT + 1, row->port, 0);
+	bind_or_null(stmt, HEALTH_CHECK_SEND_PROXY + 1, row->send_proxy, -1);
+	bind_or_null(stmt, HEALTH_CHECK_INTER + 1, row->inter_ms, 0);
+	bind_or_null(stmt, HEALTH_CHECK_FASTINTER + 1, row->fastinter_ms, 0);
+	bind_or_null(stmt, HEALTH_CHECK_DOWNINTER + 1, row->downinter_ms, 0);
+	bind_or_null(stmt, HEALTH_CHECK_TIMEOUT + 1, row->timeout_ms, 0);
+	bind_or_null(stmt, HEALTH_CHECK_RISE + 1, row->rise, 0);
+	bind_or_null(stmt, HEALTH_CHECK_FALL + 1, row->fall, 0);
+	bind_or_null(stmt, HEALTH_CHECK_GRACE + 1, row->grace_ms, -1);
+	bind_text(stmt, HEALTH_CHECK_METHOD + 1, row->method);
+	bind_text(stmt, HEALTH_CHECK_PATH + 1, row->path);
+	bind_text(stmt, HEALTH_CHECK_HOST + 1, row->host);
+	bind_text(stmt, HEALTH_CHECK_EXPECT_STATUS + 1, statuses[0] != '\0' ? statuses : NULL);
+	bind_text(stmt, HEALTH_CHECK_EXPECT_BODY + 1, row->expect_body);
+	bind_text(stmt, HEALTH_CHECK_SERVICE + 1, row->service);
+	bind_text(stmt, HEALTH_CHECK_SCRIPT + 1, row->script);
+	bind_or_null(stmt, HEALTH_CHECK_AGENT_PORT + 1, row->agent_port, 0);
+	bind_or_null(stmt, HEALTH_CHECK_AGENT_INTER + 1, row->agent_inter_ms, 0);
+}
+
+/* The columns of the schema in the order of control/columns.def. */
+static int write_checks(const struct writer *w, const struct route_rows *rows)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = prepare(w,
+	                 "INSERT INTO health_checks (target, type, port, send_proxy, inter_ms,"
+	                 " fastinter_ms, downinter_ms, timeout_ms, rise, fall, grace_ms, method,"
+	                 " path, host, expect_status, expect_body, grpc_service, script,"
+	                 " agent_port, agent_inter_ms)"
+	                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	                 &stmt);
+
+	for (size_t i = 0; rc == 0 && i < rows->check_count; i++) {
+		const struct health_check_row *row = &rows->checks[i];
+		char target[CHECK_TARGET_MAX + 1];
+		char statuses[STATUS_SET_TEXT_MAX];
+
+		bind_check(stmt, row, health_check_target(row, target),
+		           status_set_format(&row->expect_status, statuses));
+		rc = insert(w, stmt);
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
 static int write_file(const char *path, const struct route_rows *rows, char error[STORE_ERROR_MAX])
 {
 	struct writer w = {.path = path, .error = error};
@@ -191,6 +251,8 @@ static int write_file(const char *path, const struct route_rows *rows, char erro
 		rc = write_overrides(&w, rows);
 	if (rc == 0)
 		rc = write_country_regions(&w, rows);
+	if (rc == 0)
+		rc = write_checks(&w, rows);
 	if (rc == 0)
 		rc = execute(&w, "COMMIT");
 	sqlite3_close(w.db);

@@ -417,3 +417,18 @@ size_t proxy_protocol_write(unsigned version, const struct endpoint *src,
 	CHECK(version == 1 || version == 2);
 	return version == 1 ? v1_write(src, dst, v4, buf) : v2_write(src, dst, v4, buf);
 }
+
+size_t proxy_protocol_write_local(unsigned version, uint8_t buf[PROXY_HEADER_WRITE_MAX])
+{
+	static const char v1[] = "PROXY UNKNOWN\r\n";
+
+	CHECK(version == 1 || version == 2);
+	if (version == 1) {
+		memcpy(buf, v1, sizeof(v1) - 1);
+		return sizeof(v1) - 1;
+	}
+	memset(buf, 0, V2_FIXED); /* command LOCAL, no family, no addresses */
+	memcpy(buf, v2_signature, sizeof(v2_signature));
+	buf[sizeof(v2_signature)] = V2_VERSION << 4;
+	return V2_FIXED;
+}

@@ -41,4 +41,8 @@ enum proxy_verdict proxy_protocol_parse(const uint8_t *data, size_t len,
 size_t proxy_protocol_write(unsigned version, const struct endpoint *src,
                             const struct endpoint *dst, uint8_t buf[PROXY_HEADER_WRITE_MAX]);
 
+/* The same for a connection that the proxy makes for itself, such as a health check: v2 LOCAL, v1
+ * UNKNOWN. Whom it is from the receiver takes from the connection. */
+size_t proxy_protocol_write_local(unsigned version, uint8_t buf[PROXY_HEADER_WRITE_MAX]);
+
 #endif

@@ -10,6 +10,8 @@
  * scan.
  *   - While backends are idle, the best are the idle ones, and a few draws by weight find one of
  *     them however many there are (draw_idle).
+ *   - A weight that an agent has lowered only makes a member dearer, so what is worked out from the
+ *     whole weight is still the least that it can cost.
  *   - Otherwise members are first weighed, many together, by one multiplication each in single
  *     precision and therefore with some slack; only one that may be among the best is scored in
  *     double precision as the rule does.
@@ -74,7 +76,13 @@ static unsigned region_score(const struct table *t, const struct balancer_query 
 	return region == t->local_region ? 1 : 2;
 }
 
-static double full_score(unsigned region, double load_factor, uint32_t weight)
+/* A weight as an agent has lowered it. */
+static double lowered(uint32_t weight, unsigned percent)
+{
+	return (uint64_t)weight * percent / 100.0;
+}
+
+static double full_score(unsigned region, double load_factor, double weight)
 {
 	return region * REGION_STEP + load_factor / weight;
 }
@@ -92,12 +100,18 @@ static enum exclusion exclusion_of(const struct table *t, const struct backend *
 		return EXCLUDED_MAINT;
 	if (b->state == STATE_DRAIN)
 		return EXCLUDED_DRAIN;
-	if (b->weight == 0)
+	if (b->weight == 0 || live_weight_percent(t->live, b->slot) == 0)
 		return EXCLUDED_WEIGHT;
 	if (q->app != NULL && strcmp(q->app, b->app) != 0)
 		return EXCLUDED_APP;
 	if ((faults & LIVE_CHECK_DOWN) != 0)
 		return EXCLUDED_CHECK_DOWN;
+	if ((faults & LIVE_AGENT_DOWN) != 0)
+		return EXCLUDED_AGENT_DOWN;
+	if ((faults & LIVE_AGENT_DRAIN) != 0)
+		return EXCLUDED_AGENT_DRAIN;
+	if ((faults & LIVE_AGENT_MAINT) != 0)
+		return EXCLUDED_AGENT_MAINT;
 	if ((faults & LIVE_EJECTED) != 0)
 		return EXCLUDED_EJECTED;
 	if (connections >= b->hard_limit)
@@ -116,10 +130,11 @@ static struct balancer_terms judge(const struct table *t, const struct backend *
 		.connections = connections,
 		.load_factor = (double)connections / b->soft_limit,
 	};
+	double weight = lowered(b->weight, live_weight_percent(t->live, b->slot));
 	int country = country_index(q->country);
 
-	if (b->weight > 0)
-		terms.score = full_score(terms.region_score, terms.load_factor, b->weight);
+	if (weight > 0)
+		terms.score = full_score(terms.region_score, terms.load_factor, weight);
 	terms.own_country = terms.region_score == 0 && country != COUNTRY_INDEX_NONE &&
 	                    country == country_index(b->country) && connections < b->soft_limit;
 	return terms;
@@ -191,7 +206,8 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 /* Not for this client, whatever its score. */
 static bool is_out(const struct search *s, uint32_t slot)
 {
-	return live_faults(s->t->live, slot) != 0 || tried_has(s->q->tried, slot);
+	return live_faults(s->t->live, slot) != 0 || live_weight_percent(s->t->live, slot) == 0 ||
+	       tried_has(s->q->tried, slot);
 }
 
 /* One member, as the rule has it. */
@@ -200,12 +216,16 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	const struct pool *p = s->pool;
 	uint32_t slot = p->slots[i];
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
+	unsigned percent = live_weight_percent(s->t->live, slot);
 	double score = full_score(region, 0, 1);
 
+	if (percent == 0)
+		return;
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
 			return;
-		score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
+		score = full_score(region, (double)now / p->soft_limits[i],
+		                   lowered(p->weights[i], percent));
 	}
 	if (score > s->score || is_out(s, slot))
 		return;
@@ -214,7 +234,7 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 		s->weight = 0;
 		s->stands_to = 0;
 	}
-	s->weight += p->weights[i];
+	s->weight += (uint64_t)p->weights[i] * percent;
 	if (s->weight > s->stands_to)
 		choose(s, i, now);
 }
@@ -270,6 +290,14 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot);
 }
 
+/* A lowered weight: a member that was drawn by its whole weight keeps the draw with that chance. */
+static bool keeps_draw(struct search *s, uint32_t member)
+{
+	unsigned percent = live_weight_percent(s->t->live, s->pool->slots[member]);
+
+	return percent == 100 || rng_below(s->rng, 100) < percent;
+}
+
 /* A backend without connections has the least score that its region_score allows, so all of those
  * are equal and the best there are: the choice among them is the weighted random one. It is made by
  * drawing from all of [first, end) by weight until an idle one comes up, which gives each idle one
@@ -286,7 +314,7 @@ static bool draw_idle(struct search *s, uint32_t first, uint32_t end, unsigned r
 	for (int i = 0; i < IDLE_DRAWS; i++) {
 		uint32_t member = member_at(p, first, end, before + rng_below(s->rng, total));
 
-		if (!is_idle(s, member, region))
+		if (!is_idle(s, member, region) || !keeps_draw(s, member))
 			continue;
 		s->best = &s->t->backends[p->members[member]];
 		s->connections = 0;

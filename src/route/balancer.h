@@ -8,7 +8,8 @@
  * as the seed document has it; the lowest score wins.
  *
  * Among backends of region_score 0, those in the client's own country that are under their soft
- * limit go before all others. Equal scores are settled by a random choice weighted by weight. */
+ * limit go before all others. Equal scores are settled by a random choice weighted by weight.
+ * The weight is the row's, times what the backend's agent leaves of it (live_weight_percent()). */
 #ifndef ROUTE_BALANCER_H
 #define ROUTE_BALANCER_H
 

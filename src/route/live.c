@@ -5,7 +5,7 @@
  * every worker adds to them and every decision scans them, so nothing else lies between. The slots
  * beside them (id, generation, number of tables that hold it) change only in the control thread,
  * and only while nobody holds the slot; the count of holders is atomic because the last user of a
- * table, in whatever thread, lets go, and so are the faults. The index from id to slot is the
+ * table, in whatever thread, lets go, and so are the faults and the percentage of the weight. The index from id to slot is the
  * control thread's alone.
  *
  * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
@@ -38,7 +38,8 @@ struct slot {
 	_Atomic uint32_t generation; /* 0: never given out */
 	uint32_t next;               /* in its bucket, or in the free list; or LIVE_NO_SLOT */
 	uint32_t id_hash;
-	_Atomic uint8_t faults; /* enum live_fault, or-ed */
+	_Atomic uint8_t faults;         /* enum live_fault, or-ed */
+	_Atomic uint8_t weight_percent; /* 0..100 */
 };
 
 struct live {
@@ -202,6 +203,7 @@ static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *
 	s->id_hash = id_hash;
 	atomic_fetch_add_explicit(&s->generation, 1, memory_order_relaxed);
 	atomic_store_explicit(&s->faults, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->weight_percent, 100, memory_order_relaxed);
 	bucket = bucket_of(l, id_hash);
 	s->next = *bucket;
 	*bucket = i;
@@ -340,6 +342,19 @@ unsigned live_faults(const struct live *l, uint32_t slot)
 {
 	CHECK(slot < LIVE_SLOTS_MAX);
 	return atomic_load_explicit(&l->slots[slot].faults, memory_order_relaxed);
+}
+
+void live_set_weight_percent(struct live *l, uint32_t slot, unsigned percent)
+{
+	CHECK(slot < LIVE_SLOTS_MAX && percent <= 100);
+	atomic_store_explicit(&l->slots[slot].weight_percent, (uint8_t)percent,
+	                      memory_order_relaxed);
+}
+
+unsigned live_weight_percent(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return atomic_load_explicit(&l->slots[slot].weight_percent, memory_order_relaxed);
 }
 
 bool live_reserve_total(struct live *l, uint32_t max_conn)

@@ -52,13 +52,21 @@ void live_release(struct live *l, uint32_t slot);
 enum live_fault {
 	LIVE_CHECK_DOWN = 1 << 0, /* active health checks: the health thread */
 	LIVE_EJECTED = 1 << 1,    /* outlier detection: the control thread */
+	LIVE_AGENT_DOWN = 1 << 2, /* what the backend's agent said: the health thread */
+	LIVE_AGENT_DRAIN = 1 << 3,
+	LIVE_AGENT_MAINT = 1 << 4,
 };
 
 void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on);
 /* The faults of a slot, or-ed; 0: none. */
 unsigned live_faults(const struct live *l, uint32_t slot);
 
-/* The same for the whole process (EDGEPROXY_MAX_CONN). */
+/* The part of its weight that a backend has for now, 0..100; 100 for a slot newly given out. Set by
+ * the health thread as the backend's agent says; read relaxed. */
+void live_set_weight_percent(struct live *l, uint32_t slot, unsigned percent);
+unsigned live_weight_percent(const struct live *l, uint32_t slot);
+
+/* Connections of the whole process (EDGEPROXY_MAX_CONN). */
 MUST_CHECK bool live_reserve_total(struct live *l, uint32_t max_conn);
 void live_release_total(struct live *l);
 uint32_t live_total(const struct live *l);

@@ -27,6 +27,7 @@ void route_rows_done(struct route_rows *rows)
 	free(rows->services);
 	free(rows->overrides);
 	free(rows->country_regions);
+	free(rows->checks);
 	arena_done(&rows->arena);
 	route_rows_init(rows);
 }
@@ -119,6 +120,20 @@ int route_rows_add_country_region(struct route_rows *rows, const struct country_
 	return 0;
 }
 
+int route_rows_add_check(struct route_rows *rows, const struct health_check_row *row)
+{
+	struct health_check_row *array;
+
+	array = with_room(rows->checks, rows->check_count, sizeof(*array));
+	if (array == NULL)
+		return -ENOMEM;
+	rows->checks = array;
+	if (health_check_copy(&rows->arena, row, &array[rows->check_count]) != 0)
+		return -ENOMEM;
+	rows->check_count++;
+	return 0;
+}
+
 static uint64_t digest_number(uint64_t digest, uint64_t value)
 {
 	return hash_mix(digest * 0x9e3779b97f4a7c15u + value + 1);
@@ -193,6 +208,9 @@ uint64_t route_rows_digest(const struct route_rows *rows)
 	digest = digest_number(digest, rows->country_region_count);
 	for (size_t i = 0; i < rows->country_region_count; i++)
 		digest = digest_country_region(digest, &rows->country_regions[i]);
+	digest = digest_number(digest, rows->check_count);
+	for (size_t i = 0; i < rows->check_count; i++)
+		digest = health_check_digest(digest, &rows->checks[i]);
 	return digest;
 }
 

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "net/addr.h"
 #include "net/prefix.h"
+#include "route/health_check.h"
 #include "route/limits.h"
 
 #include <stdbool.h>
@@ -60,6 +61,8 @@ struct route_rows {
 	size_t override_count;
 	struct country_region_row *country_regions;
 	size_t country_region_count;
+	struct health_check_row *checks;
+	size_t check_count;
 };
 
 void route_rows_init(struct route_rows *rows);
@@ -71,6 +74,7 @@ MUST_CHECK int route_rows_add_service(struct route_rows *rows, const struct serv
 MUST_CHECK int route_rows_add_override(struct route_rows *rows, const struct geo_override_row *row);
 MUST_CHECK int route_rows_add_country_region(struct route_rows *rows,
                                              const struct country_region_row *row);
+MUST_CHECK int route_rows_add_check(struct route_rows *rows, const struct health_check_row *row);
 
 /* A digest of everything inside, in order: equal digests mean that nothing differs. */
 uint64_t route_rows_digest(const struct route_rows *rows);

@@ -114,6 +114,23 @@ static int add_overrides(struct builder *b)
 	return t->override_map == NULL ? -ENOMEM : 0;
 }
 
+static int add_checks(struct builder *b)
+{
+	struct table *t = b->t;
+	size_t n = b->rows->check_count;
+
+	CHECK(n <= HEALTH_CHECKS_MAX);
+	t->checks = arena_alloc(&t->arena, n * sizeof(*t->checks));
+	if (t->checks == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		if (health_check_copy(&t->arena, &b->rows->checks[i], &t->checks[i]) != 0)
+			return -ENOMEM;
+	t->check_count = (uint32_t)n;
+	health_checks_sort(t->checks, n);
+	return 0;
+}
+
 static int compare_ids(const void *a, const void *b)
 {
 	const struct backend_row *const *x = a;
@@ -423,6 +440,8 @@ static int build(struct builder *b)
 		err = intern_regions(b);
 	if (err == 0)
 		err = add_overrides(b);
+	if (err == 0)
+		err = add_checks(b);
 	if (err == 0)
 		err = add_backends(b);
 	if (err == 0)

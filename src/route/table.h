@@ -8,6 +8,7 @@
 #include "geo/country.h"
 #include "net/addr.h"
 #include "net/prefix.h"
+#include "route/health_check.h"
 #include "route/limits.h"
 #include "route/live.h"
 #include "route/region.h"
@@ -83,6 +84,9 @@ struct table {
 
 	struct service **services; /* each with a reference */
 	uint32_t service_count;
+
+	struct health_check_row *checks; /* sorted for health_check_find() */
+	uint32_t check_count;
 
 	region_id local_region;
 	region_id country_region[COUNTRY_INDEX_MAX];

@@ -28,6 +28,7 @@ MAY_INCLUDE = {
     "route": {"base", "net", "geo"},
     "proxy": _DATA,
     "control": _DATA,
+    "health": _DATA,
 }
 
 

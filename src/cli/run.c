@@ -13,6 +13,7 @@
 #include "control/reload.h"
 #include "control/status.h"
 #include "geo/special.h"
+#include "health/checker.h"
 #include "proxy/crew.h"
 #include "route/affinity.h"
 #include "route/live.h"
@@ -34,6 +35,8 @@
 #define RESERVED_FDS 64
 /* Pipes for splicing may use one descriptor in so many. */
 #define PIPE_FD_SHARE 8
+/* Health checks under way may use one in so many. */
+#define HEALTH_FD_SHARE 16
 /* How often a stopping proxy looks whether its sessions have ended. */
 #define STOP_TICK_MS 5
 /* How long workers may take to stop accepting before they are no longer waited for. */
@@ -45,7 +48,8 @@ struct runner {
 	struct affinity *affinity;
 	struct geo_watch *geo;
 	struct reload *reload;
-	struct crew *crew; /* NULL until the first table is there */
+	struct checker *checker; /* NULL until the first table is there */
+	struct crew *crew;       /* NULL until the first table is there */
 	int signal_fd;
 	int status_fd;
 	bool hurry;
@@ -93,7 +97,8 @@ static uint64_t raise_file_limit(void)
 	return limit.rlim_cur;
 }
 
-/* Fits pipes and, unless it was set, max-conn to the descriptors that there are: two a session. */
+/* Fits pipes, health checks and, unless it was set, max-conn to the descriptors that there are: two
+ * a session. */
 static uint32_t fit_to_files(struct config *c)
 {
 	uint64_t files = raise_file_limit();
@@ -101,8 +106,10 @@ static uint32_t fit_to_files(struct config *c)
 
 	if (c->pipe_max * 2 > pipe_fds)
 		c->pipe_max = pipe_fds / 2;
+	if (c->health_concurrency > files / HEALTH_FD_SHARE)
+		c->health_concurrency = files / HEALTH_FD_SHARE + 1;
 
-	uint64_t taken = RESERVED_FDS + c->pipe_max * 2;
+	uint64_t taken = RESERVED_FDS + c->pipe_max * 2 + c->health_concurrency;
 	uint64_t sessions = files > taken + 2 ? (files - taken) / 2 : 1;
 
 	if (c->max_conn == 0)
@@ -145,8 +152,10 @@ static void publish_table(void *arg, struct table *t)
 {
 	struct runner *r = arg;
 
-	/* Before the crew exists it is given the table when it is made. */
+	/* Before crew and checker exist they are given the table when they are made. */
 	if (r->crew != NULL && crew_post_table(r->crew, t) != 0)
+		log_errno_failure("table_not_posted", ENOMEM);
+	if (r->checker != NULL && checker_post_table(r->checker, t) != 0)
 		log_errno_failure("table_not_posted", ENOMEM);
 }
 
@@ -235,6 +244,28 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 	return err;
 }
 
+static int start_checker(struct runner *r)
+{
+	const struct checker_options options = {
+		.config = &r->config,
+		.live = r->live,
+		.concurrency = (uint32_t)r->config.health_concurrency,
+		.seed = random_seed(),
+	};
+	int err = checker_new(&options, reload_table(r->reload), &r->checker);
+	struct log_line l;
+
+	if (err == 0)
+		return 0;
+	log_begin(&l, LOG_ERROR, "start_failed");
+	log_str(&l, "problem", "health checks cannot be made");
+	if (r->config.health_script_dir[0] != '\0')
+		log_str(&l, "script_dir", r->config.health_script_dir);
+	log_errno(&l, err);
+	log_end(&l);
+	return err;
+}
+
 /* An empty name is none. */
 static int check_congestion(const char *variable, const char *name)
 {
@@ -271,6 +302,8 @@ static int start(struct runner *r, uint64_t started_ns)
 		return err;
 	}
 	err = start_control(r);
+	if (err == 0)
+		err = start_checker(r);
 	if (err == 0)
 		err = start_crew(r, max_conn);
 	if (err != 0)
@@ -385,6 +418,7 @@ static void stop(struct runner *r, int signal)
 
 static void release(struct runner *r)
 {
+	checker_free(r->checker);
 	crew_free(r->crew);
 	reload_free(r->reload);
 	geo_watch_free(r->geo);

@@ -59,8 +59,10 @@ static const char *const words_retry_on[] = {
 static const char *const words_relay_mode[] = {
 	[RELAY_AUTO] = "auto", [RELAY_COPY] = "copy", [RELAY_SPLICE] = "splice", NULL};
 static const char *const words_health_check[] = {
-	[HEALTH_CHECK_OPTION_NONE] = "none", [HEALTH_CHECK_OPTION_TCP] = "tcp",
-	[HEALTH_CHECK_OPTION_HTTP] = "http", [HEALTH_CHECK_OPTION_GRPC] = "grpc",
+	[HEALTH_CHECK_OPTION_NONE] = "none",
+	[HEALTH_CHECK_OPTION_TCP] = "tcp",
+	[HEALTH_CHECK_OPTION_HTTP] = "http",
+	[HEALTH_CHECK_OPTION_GRPC] = "grpc",
 	NULL,
 };
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",

@@ -526,8 +526,7 @@ static bool read_check_timing(const struct reader *r, struct health_check_row *r
 	                      &row->fastinter_ms) ||
 	    !read_u32_or_none(r, HEALTH_CHECK_DOWNINTER, CHECK_INTER_MIN_MS, CHECK_INTER_MAX_MS,
 	                      &row->downinter_ms) ||
-	    !read_u32_or_none(r, HEALTH_CHECK_TIMEOUT, 1, CHECK_TIMEOUT_MAX_MS,
-	                      &row->timeout_ms) ||
+	    !read_u32_or_none(r, HEALTH_CHECK_TIMEOUT, 1, CHECK_TIMEOUT_MAX_MS, &row->timeout_ms) ||
 	    !read_u32_or_none(r, HEALTH_CHECK_RISE, 1, CHECK_COUNT_MAX, &row->rise) ||
 	    !read_u32_or_none(r, HEALTH_CHECK_FALL, 1, CHECK_COUNT_MAX, &row->fall) ||
 	    !read_u32_or_none(r, HEALTH_CHECK_AGENT_INTER, CHECK_INTER_MIN_MS, CHECK_INTER_MAX_MS,

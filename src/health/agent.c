@@ -14,12 +14,9 @@ static const struct word {
 	enum agent_health health;
 	enum agent_admin admin;
 } words[] = {
-	{"up", AGENT_UP, AGENT_ADMIN_SAME},
-	{"down", AGENT_DOWN, AGENT_ADMIN_SAME},
-	{"failed", AGENT_DOWN, AGENT_ADMIN_SAME},
-	{"stopped", AGENT_DOWN, AGENT_ADMIN_SAME},
-	{"ready", AGENT_HEALTH_SAME, AGENT_READY},
-	{"drain", AGENT_HEALTH_SAME, AGENT_DRAIN},
+	{"up", AGENT_UP, AGENT_ADMIN_SAME},        {"down", AGENT_DOWN, AGENT_ADMIN_SAME},
+	{"failed", AGENT_DOWN, AGENT_ADMIN_SAME},  {"stopped", AGENT_DOWN, AGENT_ADMIN_SAME},
+	{"ready", AGENT_HEALTH_SAME, AGENT_READY}, {"drain", AGENT_HEALTH_SAME, AGENT_DRAIN},
 	{"maint", AGENT_HEALTH_SAME, AGENT_MAINT},
 };
 

@@ -16,8 +16,8 @@ enum agent_admin { AGENT_ADMIN_SAME, AGENT_READY, AGENT_DRAIN, AGENT_MAINT };
 struct agent_line {
 	enum agent_health health;
 	enum agent_admin admin;
-	int weight_percent;            /* 0..100, or -1: the same */
-	char why[AGENT_LINE_MAX + 1];  /* what stands behind '#', cleaned of control characters */
+	int weight_percent;           /* 0..100, or -1: the same */
+	char why[AGENT_LINE_MAX + 1]; /* what stands behind '#', cleaned of control characters */
 };
 
 /* text: one line of len bytes without its end. Words are separated by spaces, tabs and commas, in

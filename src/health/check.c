@@ -48,7 +48,9 @@ enum check_change check_result(struct check_state *s, const struct check_timing 
 uint64_t check_next_ms(const struct check_state *s, const struct check_timing *t,
                        uint64_t started_ms, struct rng *rng)
 {
-	uint64_t interval = s->streak > 0 ? t->fastinter_ms : s->down ? t->downinter_ms : t->inter_ms;
+	uint64_t interval = s->streak > 0 ? t->fastinter_ms
+	                    : s->down     ? t->downinter_ms
+	                                  : t->inter_ms;
 	uint64_t jitter = interval * CHECK_JITTER_PERCENT / 100;
 
 	return started_ms + interval - jitter + rng_below(rng, 2 * jitter + 1);

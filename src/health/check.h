@@ -20,10 +20,10 @@ struct check_timing {
 
 struct check_state {
 	bool down;
-	bool passed;              /* ever */
-	uint32_t streak;          /* results in a row that speak against the present state */
-	uint64_t grace_until_ms;  /* failures before this do not count */
-	uint64_t changed_ms;      /* since when it is what it is */
+	bool passed;             /* ever */
+	uint32_t streak;         /* results in a row that speak against the present state */
+	uint64_t grace_until_ms; /* failures before this do not count */
+	uint64_t changed_ms;     /* since when it is what it is */
 };
 
 enum check_change { CHECK_UNCHANGED, CHECK_WENT_DOWN, CHECK_CAME_UP };

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,10 +31,12 @@ struct grpc_check {
 	uint8_t request[GRPC_REQUEST_MAX];
 	size_t request_len;
 	size_t request_sent;
+	const uint8_t *frame; /* nghttp2's, what is left of it to send */
+	size_t frame_len;
 	uint8_t message[GRPC_PREFIX_BYTES + GRPC_MESSAGE_MAX];
 	size_t message_len;
 	bool too_long;
-	size_t total; /* bytes that came */
+	size_t total;    /* bytes that came */
 	int http_status; /* -1: none yet */
 	int grpc_status;
 	bool closed; /* the stream, by whatever */
@@ -216,7 +219,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		return 0;
 	/* An interim status is followed by the real one. */
 	if (is_name(name, name_len, ":status"))
-		g->http_status = value_len == 3 && value[0] == '1' ? -1 : read_status(value, value_len);
+		g->http_status = value_len == 3 && value[0] == '1' ? -1
+		                                                   : read_status(value, value_len);
 	else if (is_name(name, name_len, "grpc-status"))
 		g->grpc_status = read_status(value, value_len);
 	return 0;
@@ -340,11 +344,27 @@ void grpc_check_free(struct grpc_check *g)
 	free(g);
 }
 
-size_t grpc_check_send(struct grpc_check *g, const uint8_t **ret_data)
+size_t grpc_check_send(struct grpc_check *g, uint8_t *buf, size_t size)
 {
-	ssize_t n = nghttp2_session_mem_send(g->session, ret_data);
+	size_t filled = 0;
 
-	return n > 0 ? (size_t)n : 0;
+	while (filled < size) {
+		size_t n;
+
+		if (g->frame_len == 0) {
+			ssize_t len = nghttp2_session_mem_send(g->session, &g->frame);
+
+			if (len <= 0)
+				break;
+			g->frame_len = (size_t)len;
+		}
+		n = g->frame_len < size - filled ? g->frame_len : size - filled;
+		memcpy(buf + filled, g->frame, n);
+		filled += n;
+		g->frame += n;
+		g->frame_len -= n;
+	}
+	return filled;
 }
 
 enum grpc_verdict grpc_check_recv(struct grpc_check *g, const uint8_t *data, size_t len)
@@ -358,8 +378,16 @@ enum grpc_verdict grpc_check_recv(struct grpc_check *g, const uint8_t *data, siz
 		return failed(g, "reply too long");
 	n = nghttp2_session_mem_recv(g->session, data, len);
 	if (n < 0)
-		return failed(g, "no HTTP/2: %s", nghttp2_strerror((int)n));
+		return failed(g, "HTTP/2: %s", nghttp2_strerror((int)n));
 	return g->closed ? judge(g) : GRPC_MORE;
+}
+
+enum grpc_verdict grpc_check_sent(struct grpc_check *g)
+{
+	if (g->frame_len > 0 || nghttp2_session_want_read(g->session) != 0 ||
+	    nghttp2_session_want_write(g->session) != 0)
+		return GRPC_MORE;
+	return failed(g, "HTTP/2 protocol error");
 }
 
 enum grpc_verdict grpc_check_end(struct grpc_check *g)

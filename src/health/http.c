@@ -1,6 +1,7 @@
 /* HTTP/1.1 as far as a check needs it (RFC 9112). The server is not trusted: it may send anything,
  * as slowly as it likes and for as long as it is let. So the reader takes a byte at a time, keeps
- * only the beginning of the present line, matches the body while it passes by, and stops at a limit.
+ * only the beginning of the present line, matches the body while it passes by, and stops at a
+ * limit.
  *
  * It is strict where a guess would be needed (a length that is no number, two ways to end a body,
  * folded headers), and takes a bare LF as the end of a line, as RFC 9112 2.2 allows: small servers
@@ -140,7 +141,8 @@ static bool read_number(const char *text, unsigned base, size_t most, uint64_t *
 static bool is_token(const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (text[i] <= ' ' || text[i] > '~' || strchr("()<>@,;:\\\"/[]?={}", text[i]) != NULL)
+		if (text[i] <= ' ' || text[i] > '~' ||
+		    strchr("()<>@,;:\\\"/[]?={}", text[i]) != NULL)
 			return false;
 	return len > 0;
 }
@@ -233,7 +235,8 @@ static enum http_verdict read_line(struct http_reply *r, const struct http_expec
 /* ---- bytes ---- */
 
 /* A byte of a line. A CR is kept until what follows shows that it was the end of the line. */
-static enum http_verdict line_byte(struct http_reply *r, const struct http_expect *expect, char byte)
+static enum http_verdict line_byte(struct http_reply *r, const struct http_expect *expect,
+                                   char byte)
 {
 	enum http_verdict v;
 	bool after_cr = r->line_len > 0 && r->line_len <= HTTP_LINE_KEPT - 1 &&
@@ -257,7 +260,8 @@ static enum http_verdict line_byte(struct http_reply *r, const struct http_expec
 	return v;
 }
 
-static enum http_verdict body_byte(struct http_reply *r, const struct http_expect *expect, char byte)
+static enum http_verdict body_byte(struct http_reply *r, const struct http_expect *expect,
+                                   char byte)
 {
 	if (match(r, expect->body, byte))
 		return HTTP_PASSED;

@@ -53,13 +53,13 @@ enum http_place {
 struct http_reply {
 	enum http_place place;
 	unsigned status;
-	size_t total;   /* bytes read */
+	size_t total; /* bytes read */
 	unsigned headers;
 	bool chunked;
 	bool has_length;
 	uint64_t left; /* of the body, or of the chunk */
 	size_t line_len;
-	char line[HTTP_LINE_KEPT]; /* its beginning, with an end */
+	char line[HTTP_LINE_KEPT];    /* its beginning, with an end */
 	size_t matched;               /* bytes of the wanted text that the body ends with */
 	uint8_t back[CHECK_BODY_MAX]; /* where a failed match goes on: Knuth, Morris, Pratt */
 };

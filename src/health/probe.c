@@ -33,7 +33,7 @@ static void release(struct probe *p)
 	p->grpc = NULL;
 	if (p->fd < 0)
 		return;
-	if (p->connected && p->out_sent == 0)
+	if (p->connected && !p->sent)
 		socket_reset(p->fd);
 	else
 		close(p->fd);
@@ -193,27 +193,15 @@ static enum probe_verdict receive(struct probe *p, char *buffer)
 /* The next bytes of a gRPC check, once those before are sent. */
 static void refill(struct probe *p)
 {
-	const uint8_t *data;
-	size_t n;
-
 	if (p->grpc == NULL || p->out_sent < p->out_len)
 		return;
-	/* A PROXY header was sent by now, and the frames of one call are far smaller than the room;
-	 * what nghttp2 has more of is asked for when this is sent. */
-	n = grpc_check_send(p->grpc, &data);
-	if (n == 0)
-		return;
-	CHECK(n <= sizeof(p->out));
-	memcpy(p->out, data, n);
-	p->out_len = n;
+	p->out_len = grpc_check_send(p->grpc, (uint8_t *)p->out, sizeof(p->out));
 	p->out_sent = 0;
 }
 
 /* Sends what the socket takes. */
 static enum probe_verdict transmit(struct probe *p)
 {
-	bool sent_any = p->out_sent > 0;
-
 	for (refill(p); p->out_sent < p->out_len; refill(p)) {
 		ssize_t n = send(p->fd, p->out + p->out_sent, p->out_len - p->out_sent,
 		                 MSG_NOSIGNAL);
@@ -224,9 +212,8 @@ static enum probe_verdict transmit(struct probe *p)
 		if (n < 0)
 			break;
 		p->out_sent += (size_t)n;
-		sent_any = true;
+		p->sent = true;
 	}
-	(void)sent_any;
 	return p->spec.kind == PROBE_TCP ? passed(p) : PROBE_GOING;
 }
 
@@ -246,8 +233,7 @@ static int prepare_request(struct probe *p)
 	if (s->send_proxy != 0)
 		p->out_len = proxy_protocol_write_local(s->send_proxy, (uint8_t *)p->out);
 	if (s->kind == PROBE_HTTP) {
-		p->out_len +=
-			http_request_write(s->method, s->path, host, p->out + p->out_len);
+		p->out_len += http_request_write(s->method, s->path, host, p->out + p->out_len);
 		http_reply_begin(&p->http, &s->expect);
 	}
 	if (s->kind == PROBE_GRPC)
@@ -291,7 +277,8 @@ static enum probe_verdict start_script(struct probe *p, const struct script_abou
 /* ---- the whole ---- */
 
 enum probe_verdict probe_start(struct probe *p, const struct check_spec *spec,
-                               const struct script_about *about, const struct probe_context *context)
+                               const struct script_about *about,
+                               const struct probe_context *context)
 {
 	static const struct tcp_options options = {.keepalive_secs = 0};
 	struct epoll_event event = {
@@ -304,6 +291,7 @@ enum probe_verdict probe_start(struct probe *p, const struct check_spec *spec,
 	p->fd = -1;
 	p->script.fd = -1;
 	p->connected = false;
+	p->sent = false;
 	p->grpc = NULL;
 	p->line_len = p->out_len = p->out_sent = 0;
 	if (spec->kind == PROBE_SCRIPT)
@@ -339,7 +327,11 @@ enum probe_verdict probe_event(struct probe *p, uint32_t events,
 	if (v == PROBE_GOING)
 		v = receive(p, context->buffer);
 	/* A reply may ask for an answer: a gRPC server's SETTINGS, PING. */
-	return v == PROBE_GOING ? transmit(p) : v;
+	if (v == PROBE_GOING)
+		v = transmit(p);
+	if (v == PROBE_GOING && p->grpc != NULL && p->out_sent == p->out_len)
+		v = grpc_verdict(p, grpc_check_sent(p->grpc));
+	return v;
 }
 
 enum probe_verdict probe_expire(struct probe *p)

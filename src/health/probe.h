@@ -28,6 +28,7 @@ struct probe {
 	struct check_spec spec;
 	int fd; /* the socket; -1: none */
 	bool connected;
+	bool sent; /* anything */
 	struct script script;
 	struct grpc_check *grpc;
 	struct http_reply http;
@@ -41,7 +42,7 @@ struct probe {
 };
 
 struct probe_context {
-	int epoll_fd;           /* gets the probe's descriptor, edge-triggered, with the probe as data */
+	int epoll_fd; /* gets the probe's descriptor, edge-triggered, with the probe as data */
 	const char *script_dir; /* absolute */
 	char *buffer;           /* PROBE_BUFFER_BYTES */
 };

@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -153,11 +154,13 @@ bool script_reap(struct script *s, int *ret_wait_status)
 	siginfo_t info = {.si_pid = 0};
 
 	/* Has it ended? Left unreaped: its group must not change hands before it is killed. */
-	if (waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0)
+	if (waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    info.si_pid == 0)
 		return false;
 	(void)kill(-s->pid, SIGKILL);
 	if (waitpid(s->pid, ret_wait_status, 0) != s->pid)
-		*ret_wait_status = 0xff00; /* somebody else took it: nothing is known, so it failed */
+		*ret_wait_status =
+			0xff00; /* somebody else took it: nothing is known, so it failed */
 	close(s->fd);
 	s->fd = -1;
 	return true;

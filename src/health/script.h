@@ -1,4 +1,5 @@
-/* A script that checks a backend, as a process: HAProxy's external-check. The health thread only. */
+/* A script that checks a backend, as a process: HAProxy's external-check. The health thread only.
+ */
 #ifndef HEALTH_SCRIPT_H
 #define HEALTH_SCRIPT_H
 

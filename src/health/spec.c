@@ -36,10 +36,10 @@ static struct check_timing timing_of(const struct config *c, const struct health
 
 	return (struct check_timing){
 		.inter_ms = inter,
-		.fastinter_ms =
-			first_of(row->fastinter_ms, own ? 0 : c->health_fastinter_ms, inter),
-		.downinter_ms =
-			first_of(row->downinter_ms, own ? 0 : c->health_downinter_ms, inter),
+		.fastinter_ms = first_of(row->fastinter_ms, own ? 0 : c->health_fastinter_ms,
+	                                 inter),
+		.downinter_ms = first_of(row->downinter_ms, own ? 0 : c->health_downinter_ms,
+	                                 inter),
 		.timeout_ms = first_of(row->timeout_ms, c->health_timeout_ms, 0),
 		.grace_ms = (uint32_t)(row->grace_ms >= 0 ? (uint64_t)row->grace_ms
 	                                                  : c->health_grace_ms),

@@ -60,7 +60,8 @@ char *status_set_format(const struct status_set *set, char buf[STATUS_SET_TEXT_M
 		n += (size_t)snprintf(buf + n, STATUS_SET_TEXT_MAX - n, "%s%u", i > 0 ? "," : "",
 		                      set->first[i]);
 		if (set->last[i] != set->first[i])
-			n += (size_t)snprintf(buf + n, STATUS_SET_TEXT_MAX - n, "-%u", set->last[i]);
+			n += (size_t)snprintf(buf + n, STATUS_SET_TEXT_MAX - n, "-%u",
+			                      set->last[i]);
 	}
 	CHECK(n < STATUS_SET_TEXT_MAX);
 	return buf;

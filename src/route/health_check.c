@@ -86,8 +86,8 @@ const struct health_check_row *health_check_find(const struct health_check_row *
 	const struct health_check_row keys[] = {{.backend = backend}, {.app = app}, {.app = NULL}};
 
 	for (size_t i = 0; count > 0 && i < sizeof(keys) / sizeof(keys[0]); i++) {
-		const struct health_check_row *found =
-			bsearch(&keys[i], rows, count, sizeof(*rows), compare);
+		const struct health_check_row *found = bsearch(&keys[i], rows, count, sizeof(*rows),
+		                                               compare);
 
 		if (found != NULL)
 			return found;
@@ -115,10 +115,18 @@ static uint64_t digest_text(uint64_t digest, const char *text)
 uint64_t health_check_digest(uint64_t digest, const struct health_check_row *row)
 {
 	const uint64_t numbers[] = {
-		row->type,         row->port,       (uint64_t)row->send_proxy,
-		row->inter_ms,     row->fastinter_ms, row->downinter_ms,
-		row->timeout_ms,   row->rise,       row->fall,
-		(uint64_t)row->grace_ms, row->agent_port, row->agent_inter_ms,
+		row->type,
+		row->port,
+		(uint64_t)row->send_proxy,
+		row->inter_ms,
+		row->fastinter_ms,
+		row->downinter_ms,
+		row->timeout_ms,
+		row->rise,
+		row->fall,
+		(uint64_t)row->grace_ms,
+		row->agent_port,
+		row->agent_inter_ms,
 	};
 	const char *const texts[] = {row->backend, row->app,         row->method,  row->path,
 	                             row->host,    row->expect_body, row->service, row->script};

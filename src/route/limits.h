@@ -7,7 +7,7 @@
 #define BACKEND_ID_MAX 128
 #define APP_NAME_MAX 64
 #define REGION_NAME_MAX 32
-#define CONGESTION_NAME_MAX 15 /* TCP_CA_NAME_MAX, its end left out */
+#define CONGESTION_NAME_MAX 15                /* TCP_CA_NAME_MAX, its end left out */
 #define CHECK_TARGET_MAX (BACKEND_ID_MAX + 8) /* "backend:" and an id */
 #define CHECK_METHOD_MAX 16
 #define CHECK_PATH_MAX 1024

@@ -5,8 +5,8 @@
  * every worker adds to them and every decision scans them, so nothing else lies between. The slots
  * beside them (id, generation, number of tables that hold it) change only in the control thread,
  * and only while nobody holds the slot; the count of holders is atomic because the last user of a
- * table, in whatever thread, lets go, and so are the faults and the percentage of the weight. The index from id to slot is the
- * control thread's alone.
+ * table, in whatever thread, lets go, and so are the faults and the percentage of the weight. The
+ * index from id to slot is the control thread's alone.
  *
  * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
  * and the table holds the slot. When the control thread reads no holders (acquire, against the

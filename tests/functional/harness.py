@@ -26,7 +26,7 @@ BINARY = Path(os.environ.get("EDGEPROXY_BIN", ROOT / "build" / "edgeproxy")).res
 
 # How long a condition may take before the test gives up. Sanitized builds on a busy machine are
 # slow, and a test that passes never waits so long.
-PATIENCE_SECS = 60
+PATIENCE_SECS = 8
 FDS_MAX = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # No test may leave the proxy with more than this to do when it is told to stop.
 STOP_SECS = 60
@@ -49,6 +49,11 @@ CREATE TABLE backends (
 CREATE TABLE services (listen TEXT PRIMARY KEY, app TEXT, accept_proxy INTEGER, send_proxy INTEGER);
 CREATE TABLE geo_overrides (cidr TEXT, country TEXT, region TEXT);
 CREATE TABLE country_regions (country TEXT, region TEXT);
+CREATE TABLE health_checks (
+    target TEXT PRIMARY KEY, type TEXT, port INTEGER, send_proxy INTEGER, inter_ms INTEGER,
+    fastinter_ms INTEGER, downinter_ms INTEGER, timeout_ms INTEGER, rise INTEGER, fall INTEGER,
+    grace_ms INTEGER, method TEXT, path TEXT, host TEXT, expect_status TEXT, expect_body TEXT,
+    grpc_service TEXT, script TEXT, agent_port INTEGER, agent_inter_ms INTEGER);
 """
 SEED_SCHEMA = """
 CREATE TABLE backends (
@@ -126,6 +131,12 @@ class RoutingDb:
 
     def service(self, listen, app=None, accept_proxy=None, send_proxy=None):
         self.run("INSERT INTO services VALUES (?, ?, ?, ?)", listen, app, accept_proxy, send_proxy)
+
+    def check(self, target, type, **columns):
+        """A row of health_checks, in place of the one that there was."""
+        row = dict(target=target, type=type, **columns)
+        self.run(f"INSERT OR REPLACE INTO health_checks ({', '.join(row)})"
+                 f" VALUES ({', '.join('?' * len(row))})", *row.values())
 
     def override(self, cidr, country=None, region=None):
         self.run("INSERT INTO geo_overrides VALUES (?, ?, ?)", cidr, country, region)

@@ -1,0 +1,37 @@
+/* The health checks of all backends: a thread of its own that finds out how they are and writes it
+ * into live. It never touches the routing database: a backend gets new clients when its row and its
+ * checks agree that it may. */
+#ifndef HEALTH_CHECKER_H
+#define HEALTH_CHECKER_H
+
+#include "base/check.h"
+#include "config/config.h"
+#include "route/live.h"
+#include "route/table.h"
+
+#include <stdint.h>
+
+/* When checks start, in steps of this: those of one step are one wake-up. */
+#define CHECKER_TICK_MS 10
+/* The same trouble of this machine is logged no more often. */
+#define CHECKER_TROUBLE_QUIET_MS 10000
+
+struct checker;
+
+struct checker_options {
+	const struct config *config; /* outlives the checker, as does live */
+	struct live *live;
+	uint32_t concurrency; /* checks under way at one time, 1.. */
+	uint64_t seed;
+};
+
+/* Control thread. Starts the thread with a table; 0 or -errno (-ENOENT, -ENOTDIR …: no such folder
+ * as EDGEPROXY_HEALTH_SCRIPT_DIR). */
+MUST_CHECK int checker_new(const struct checker_options *options, struct table *table,
+                           struct checker **ret_checker);
+/* Control thread. Hands it a new table. Out of memory: it keeps what it has, and -ENOMEM. */
+MUST_CHECK int checker_post_table(struct checker *c, struct table *table);
+/* Ends the thread and what it has under way; nothing is changed in live. NULL-safe. */
+void checker_free(struct checker *c);
+
+#endif

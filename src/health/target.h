@@ -1,0 +1,44 @@
+/* Something that is checked: a backend, or its agent, with what is known of it. The health
+ * thread's.
+ */
+#ifndef HEALTH_TARGET_H
+#define HEALTH_TARGET_H
+
+#include "base/list.h"
+#include "health/agent.h"
+#include "health/check.h"
+#include "health/probe.h"
+#include "net/timer.h"
+#include "route/live.h"
+#include "route/table.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct checker;
+struct flight;
+
+struct target {
+	struct checker *checker;
+	struct timer due;      /* armed while it is not under way and does not wait */
+	struct list queue;     /* while it waits for a place among those under way */
+	struct flight *flight; /* NULL: not under way */
+	uint32_t slot;
+	bool agent;
+	bool silent;                        /* an agent that has not answered the last time */
+	const struct health_check_row *row; /* of the present table; NULL: the environment alone */
+	struct endpoint addr;               /* of the backend */
+	uint64_t digest;                    /* of row */
+	struct check_state state;
+	uint64_t started_ms; /* the last probe */
+	uint64_t wanted_ms;  /* when the present one should have started */
+};
+
+/* Makes of a finished probe what it means: into live, and one line of the log where anything has
+ * changed. */
+void target_result(struct target *t, struct live *live, const struct check_spec *spec,
+                   enum probe_verdict verdict, const struct probe *probe, uint64_t now_ms);
+/* Nothing is said of the backend any more. */
+void target_forget(struct target *t, struct live *live);
+
+#endif

@@ -26,7 +26,7 @@ BINARY = Path(os.environ.get("EDGEPROXY_BIN", ROOT / "build" / "edgeproxy")).res
 
 # How long a condition may take before the test gives up. Sanitized builds on a busy machine are
 # slow, and a test that passes never waits so long.
-PATIENCE_SECS = 8
+PATIENCE_SECS = 60
 FDS_MAX = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # No test may leave the proxy with more than this to do when it is told to stop.
 STOP_SECS = 60

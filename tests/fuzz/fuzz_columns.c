@@ -1,7 +1,7 @@
-/* Rows: the input is a row as lines of text. The first line is the letter of a table (b, s, g or
- * c); each further line is a value in the order of control/columns.def: n (NULL), i and a number, r
- * and a real number, t and a text, x and a blob. Missing lines are NULLs. What must hold for every
- * input:
+/* Rows: the input is a row as lines of text. The first line is the letter of a table (b, s, g, c
+ * or h); each further line is a value in the order of control/columns.def: n (NULL), i and a
+ * number, r and a real number, t and a text, x and a blob. Missing lines are NULLs. What must hold
+ * for every input:
  *
  * - a good row holds only what routing may rely on, checked here without the code that let it pass;
  * - a bad row names one of its columns and why, in text that has an end;
@@ -172,6 +172,47 @@ static void check_country_region(const struct column_value *v)
 	}
 }
 
+static void check_word(const char *text, size_t longest)
+{
+	if (text == NULL)
+		return;
+	check_text(text, longest);
+	for (; *text != '\0'; text++)
+		CHECK(*text > ' ' && *text <= '~');
+}
+
+static void check_health_check(const struct column_value *v)
+{
+	struct health_check_row row;
+	struct row_error error;
+	char target[CHECK_TARGET_MAX + 1];
+
+	if (columns_health_check(v, &row, &error) != ROW_GOOD) {
+		check_error(&error, health_check_columns, HEALTH_CHECK_COLUMNS);
+		return;
+	}
+	CHECK(row.backend == NULL || row.app == NULL);
+	CHECK(strcmp(health_check_target(&row, target), v[HEALTH_CHECK_TARGET].text) == 0);
+	CHECK(row.type >= CHECK_NONE && row.type <= CHECK_SCRIPT);
+	CHECK(row.send_proxy >= -1 && row.send_proxy <= 2);
+	CHECK(row.inter_ms == 0 ||
+	      (row.inter_ms >= CHECK_INTER_MIN_MS && row.inter_ms <= CHECK_INTER_MAX_MS));
+	CHECK(row.timeout_ms <= CHECK_TIMEOUT_MAX_MS);
+	CHECK(row.grace_ms >= -1 && row.grace_ms <= CHECK_GRACE_MAX_MS);
+	CHECK(row.rise <= CHECK_COUNT_MAX && row.fall <= CHECK_COUNT_MAX);
+	check_word(row.method, CHECK_METHOD_MAX);
+	check_word(row.path, CHECK_PATH_MAX);
+	check_word(row.host, CHECK_HOST_MAX);
+	check_word(row.service, CHECK_SERVICE_MAX);
+	check_word(row.script, CHECK_SCRIPT_MAX);
+	CHECK(row.path == NULL || row.path[0] == '/');
+	CHECK(row.type != CHECK_SCRIPT || row.script != NULL);
+	CHECK(row.script == NULL || (row.script[0] != '.' && strchr(row.script, '/') == NULL));
+	CHECK(row.expect_status.count <= STATUS_RANGES_MAX);
+	if (row.expect_body != NULL)
+		check_text(row.expect_body, CHECK_BODY_MAX);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct row row;
@@ -191,6 +232,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'c':
 		check_country_region(row.values);
+		break;
+	case 'h':
+		check_health_check(row.values);
 		break;
 	default:
 		break;

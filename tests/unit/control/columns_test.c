@@ -486,6 +486,99 @@ static void country_regions(void **unused)
 	assert_string_equal(error.column, "country");
 }
 
+static void good_check(struct column_value v[HEALTH_CHECK_COLUMNS])
+{
+	for (int i = 0; i < HEALTH_CHECK_COLUMNS; i++)
+		v[i] = null();
+	v[HEALTH_CHECK_TARGET] = text("backend:sa-1");
+	v[HEALTH_CHECK_TYPE] = text("http");
+}
+
+static void what_is_null_is_unset(void **unused)
+{
+	struct column_value v[HEALTH_CHECK_COLUMNS];
+	struct health_check_row row;
+	struct row_error error;
+
+	(void)unused;
+	good_check(v);
+	assert_int_equal(columns_health_check(v, &row, &error), ROW_GOOD);
+	assert_string_equal(row.backend, "sa-1");
+	assert_null(row.app);
+	assert_int_equal(row.type, CHECK_HTTP);
+	assert_int_equal(row.send_proxy, -1);
+	assert_int_equal(row.grace_ms, -1);
+	assert_int_equal(row.port | row.inter_ms | row.rise | row.agent_port, 0);
+	assert_true(row.method == NULL && row.expect_body == NULL && row.script == NULL);
+	assert_int_equal(row.expect_status.count, 0);
+	v[HEALTH_CHECK_TARGET] = text("app:web");
+	v[HEALTH_CHECK_EXPECT_BODY] = text("with spaces");
+	v[HEALTH_CHECK_GRACE] = integer(0);
+	v[HEALTH_CHECK_SEND_PROXY] = integer(0);
+	assert_int_equal(columns_health_check(v, &row, &error), ROW_GOOD);
+	assert_string_equal(row.app, "web");
+	assert_null(row.backend);
+	assert_string_equal(row.expect_body, "with spaces");
+	assert_int_equal(row.grace_ms, 0);
+	assert_int_equal(row.send_proxy, 0);
+}
+
+static void bad_health_checks(void **unused)
+{
+	static const struct {
+		int column;
+		const char *value;
+	} bad[] = {
+		{HEALTH_CHECK_TARGET, "sa-1"},
+		{HEALTH_CHECK_TARGET, "backend:"},
+		{HEALTH_CHECK_TARGET, "app:"},
+		{HEALTH_CHECK_TARGET, "**"},
+		{HEALTH_CHECK_TYPE, "HTTP"},
+		{HEALTH_CHECK_TYPE, "agent"},
+		{HEALTH_CHECK_PORT, "0"},
+		{HEALTH_CHECK_SEND_PROXY, "3"},
+		{HEALTH_CHECK_INTER, "99"},
+		{HEALTH_CHECK_TIMEOUT, "60001"},
+		{HEALTH_CHECK_RISE, "0"},
+		{HEALTH_CHECK_FALL, "256"},
+		{HEALTH_CHECK_GRACE, "-1"},
+		{HEALTH_CHECK_METHOD, "GET /x"},
+		{HEALTH_CHECK_METHOD, "ABCDEFGHIJKLMNOPQ"},
+		{HEALTH_CHECK_PATH, "up"},
+		{HEALTH_CHECK_PATH, "/a b"},
+		{HEALTH_CHECK_PATH, "/\xc3\xa4"},
+		{HEALTH_CHECK_HOST, "a\r\nX: y"},
+		{HEALTH_CHECK_HOST, ""},
+		{HEALTH_CHECK_EXPECT_STATUS, "2xx"},
+		{HEALTH_CHECK_SCRIPT, "../x"},
+		{HEALTH_CHECK_SCRIPT, "a/b"},
+		{HEALTH_CHECK_SCRIPT, ".."},
+		{HEALTH_CHECK_SCRIPT, "a;b"},
+		{HEALTH_CHECK_AGENT_PORT, "65536"},
+		{HEALTH_CHECK_AGENT_INTER, "1"},
+	};
+	struct column_value v[HEALTH_CHECK_COLUMNS];
+	struct health_check_row row;
+	struct row_error error;
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		good_check(v);
+		v[bad[i].column] = text(bad[i].value);
+		if (columns_health_check(v, &row, &error) != ROW_BAD)
+			fail_msg("accepted: %s", bad[i].value);
+		assert_string_equal(error.column, health_check_columns[bad[i].column].name);
+	}
+	good_check(v);
+	v[HEALTH_CHECK_TYPE] = text("script");
+	assert_int_equal(columns_health_check(v, &row, &error), ROW_BAD);
+	assert_string_equal(error.column, "script");
+	v[HEALTH_CHECK_SCRIPT] = text("ok_1-2.sh");
+	assert_int_equal(columns_health_check(v, &row, &error), ROW_GOOD);
+	v[HEALTH_CHECK_TYPE] = null();
+	assert_int_equal(columns_health_check(v, &row, &error), ROW_BAD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,6 +596,8 @@ int main(void)
 		cmocka_unit_test(congestion_names),
 		cmocka_unit_test(geo_overrides),
 		cmocka_unit_test(country_regions),
+		cmocka_unit_test(what_is_null_is_unset),
+		cmocka_unit_test(bad_health_checks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,31 @@ static void fill(struct route_rows *rows)
 	                              .congestion = "reno"};
 	struct geo_override_row override = {.country = "DE"};
 	struct country_region_row country = {.country = "MX", .region = "sa"};
+	const struct health_check_row all = {.type = CHECK_TCP,
+	                                     .send_proxy = -1,
+	                                     .grace_ms = -1,
+	                                     .agent_port = 7,
+	                                     .agent_inter_ms = 500};
+	const struct health_check_row own = {
+		.backend = "b",
+		.type = CHECK_SCRIPT,
+		.port = 1,
+		.send_proxy = 0,
+		.inter_ms = 100,
+		.fastinter_ms = 200,
+		.downinter_ms = 300,
+		.timeout_ms = 400,
+		.rise = 5,
+		.fall = 6,
+		.grace_ms = 0,
+		.method = "M",
+		.path = "/p",
+		.host = "h",
+		.expect_status = {.first = {200, 304}, .last = {299, 304}, .count = 2},
+		.expect_body = "it's ok",
+		.service = "s",
+		.script = "x.sh",
+	};
 
 	route_rows_init(rows);
 	add_backend(rows, "a 'quoted' \"id\"; --", "x");
@@ -74,6 +99,8 @@ static void fill(struct route_rows *rows)
 	assert_int_equal(prefix_parse("2001:db8::/32", &override.prefix), 0);
 	assert_int_equal(route_rows_add_override(rows, &override), 0);
 	assert_int_equal(route_rows_add_country_region(rows, &country), 0);
+	assert_int_equal(route_rows_add_check(rows, &all), 0);
+	assert_int_equal(route_rows_add_check(rows, &own), 0);
 }
 
 static void save(struct scratch *t, const struct route_rows *rows)

@@ -531,6 +531,23 @@ static void write_v2_bytes(void **state)
 	                    16);
 }
 
+static void write_local(void **state)
+{
+	uint8_t buf[PROXY_HEADER_WRITE_MAX];
+
+	(void)state;
+	for (unsigned version = 1; version <= 2; version++) {
+		size_t len = proxy_protocol_write_local(version, buf);
+		struct proxy_header h;
+		const char *why;
+
+		assert_int_equal(proxy_protocol_parse(buf, len, &h, &why), PROXY_OK);
+		assert_int_equal(h.length, len);
+		assert_int_equal(h.version, version);
+		assert_true(h.local);
+	}
+}
+
 static void nothing_yet(void **state)
 {
 	struct proxy_header h;
@@ -559,6 +576,7 @@ int main(void)
 		cmocka_unit_test(v2_checksum_refused),
 		cmocka_unit_test(write_and_read_back),
 		cmocka_unit_test(write_v2_bytes),
+		cmocka_unit_test(write_local),
 		cmocka_unit_test(nothing_yet),
 	};
 

@@ -162,19 +162,21 @@ static void test_terms(void **state)
 
 static void test_exclusions(void **state)
 {
-	static const char *const order[] = {"deleted",    "unhealthy", "maint",      "drain",
-	                                    "weight-0",   "other-app", "check-down", "ejected",
-	                                    "hard-limit", "failed"};
+	static const char *const order[] = {"deleted",     "unhealthy",  "maint",
+	                                    "drain",       "weight-0",   "other-app",
+	                                    "check-down",  "agent-down", "agent-drain",
+	                                    "agent-maint", "ejected",    "hard-limit",
+	                                    "failed"};
 	const int n = (int)(sizeof(order) / sizeof(order[0]));
 	struct fixture *f = *state;
 	struct balancer_query q = query("", "sa");
-	struct backend_row row[10];
+	struct backend_row row[13];
 	struct tried tried;
 
 	/* Each has its own defect and all those that come later in the list. */
 	tried_init(&tried);
 	for (int i = 0; i < n; i++) {
-		row[i] = row_with(order[i], "sa", i <= 4 ? 0 : 1, 1, i <= 8 ? 1 : 2);
+		row[i] = row_with(order[i], "sa", i <= 4 ? 0 : 1, 1, i <= 11 ? 1 : 2);
 		row[i].deleted = i == 0;
 		row[i].healthy = i > 1;
 		row[i].state = i <= 2 ? STATE_MAINT : i == 3 ? STATE_DRAIN : STATE_READY;
@@ -187,7 +189,10 @@ static void test_exclusions(void **state)
 
 		assert_int_equal(tried_add(&tried, slot), 0);
 		live_set_fault(f->live, slot, LIVE_CHECK_DOWN, i <= 6);
-		live_set_fault(f->live, slot, LIVE_EJECTED, i <= 7);
+		live_set_fault(f->live, slot, LIVE_AGENT_DOWN, i <= 7);
+		live_set_fault(f->live, slot, LIVE_AGENT_DRAIN, i <= 8);
+		live_set_fault(f->live, slot, LIVE_AGENT_MAINT, i <= 9);
+		live_set_fault(f->live, slot, LIVE_EJECTED, i <= 10);
 		load(f, order[i], 1);
 	}
 	q.tried = &tried;
@@ -369,6 +374,42 @@ static void test_weights_hold_without_load(void **state)
 	assert_near(counts[3], n * 4 / 7.0);
 }
 
+/* As if the rows had other weights: without load, by the shares; under load, by the score. */
+static void test_an_agent_lowers_the_weight(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", NULL);
+	unsigned counts[4];
+	unsigned n = 100000;
+
+	add(f, row_with("a", "sa", 1, 10, 20), "");
+	add(f, row_with("b", "sa", 2, 10, 20), "");
+	add(f, row_with("c", "sa", 4, 10, 20), "");
+	add(f, row_with("d", "sa", 4, 10, 20), "");
+	make(f, NULL);
+	live_set_weight_percent(f->live, backend(f, "c")->slot, 25);
+	live_set_weight_percent(f->live, backend(f, "d")->slot, 0);
+	assert_int_equal(balancer_judge(f->table, backend(f, "d"), &q).exclusion, EXCLUDED_WEIGHT);
+	count_picks(f, &q, n, counts);
+	assert_near(counts[0], n * 0.25);
+	assert_near(counts[1], n * 0.5);
+	assert_near(counts[2], n * 0.25);
+	assert_int_equal(counts[3], 0);
+
+	load(f, "a", 1);
+	load(f, "b", 2);
+	load(f, "c", 1);
+	assert_true(balancer_judge(f->table, backend(f, "c"), &q).score == 200.1);
+	count_picks(f, &q, n, counts);
+	assert_near(counts[0], n * 0.25);
+	assert_near(counts[1], n * 0.5);
+	assert_near(counts[2], n * 0.25);
+	load(f, "a", 2);
+	load(f, "b", 3);
+	count_picks(f, &q, n, counts);
+	assert_int_equal(counts[2], n);
+}
+
 static void test_extreme_weights(void **state)
 {
 	struct fixture *f = *state;
@@ -465,6 +506,10 @@ static void random_table(struct fixture *f, struct rng *rng)
 		set_connections(f, b, any_load(rng, b));
 		live_set_fault(f->live, b->slot, LIVE_CHECK_DOWN, rng_below(rng, 8) == 0);
 		live_set_fault(f->live, b->slot, LIVE_EJECTED, rng_below(rng, 8) == 0);
+		if (rng_below(rng, 4) == 0)
+			live_set_weight_percent(f->live, b->slot, (unsigned)rng_below(rng, 101));
+		else
+			live_set_weight_percent(f->live, b->slot, 100);
 	}
 }
 
@@ -606,6 +651,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_own_country, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_all_apps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_weights_hold_without_load, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_agent_lowers_the_weight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_extreme_weights, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_same_seed_same_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_against_the_reference, setup, teardown),

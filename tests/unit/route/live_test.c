@@ -195,11 +195,17 @@ static void test_faults(void **state)
 	live_set_fault(l, a, LIVE_CHECK_DOWN, false);
 	assert_int_equal(live_faults(l, a), LIVE_EJECTED);
 
+	assert_int_equal(live_weight_percent(l, a), 100);
+	live_set_weight_percent(l, a, 30);
+	assert_int_equal(live_weight_percent(l, a), 30);
+	assert_int_equal(live_weight_percent(l, b), 100);
+
 	/* Whoever gets the slot next is not at fault. */
 	live_let_go(l, a);
 	assert_int_equal(live_collect(l), 1);
 	assert_int_equal(hold(l, "c"), a);
 	assert_int_equal(live_faults(l, a), 0);
+	assert_int_equal(live_weight_percent(l, a), 100);
 }
 
 static void release_below_zero(struct live *l)

@@ -1,0 +1,55 @@
+/* Sets of status codes. */
+#include "net/status_set.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void good_sets(void **state)
+{
+	static const char *const good[] = {"200", "200-299", "100-599", "200-299,304,400-404",
+	                                   "200-201,202-203,204-205,206-207,208-209,210-211,"
+	                                   "212-213,214-215"};
+	char buf[STATUS_SET_TEXT_MAX];
+	struct status_set set;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(status_set_parse(good[i], &set), 0);
+		assert_string_equal(status_set_format(&set, buf), good[i]);
+	}
+	assert_int_equal(status_set_parse("200-299,304", &set), 0);
+	assert_true(status_set_has(&set, 200) && status_set_has(&set, 299) &&
+	            status_set_has(&set, 304));
+	assert_false(status_set_has(&set, 199) || status_set_has(&set, 300) ||
+	             status_set_has(&set, 303) || status_set_has(&set, 305));
+	assert_string_equal(status_set_format(&(struct status_set){.count = 0}, buf), "");
+}
+
+static void bad_sets(void **state)
+{
+	static const char *const bad[] = {
+		"",     "2",        "20x",         "2xx",  "99",
+		"600",  "299-200",  "200-",        "-200", "200,",
+		",200", "200, 204", "200-299-300", "2000", "200,201,202,203,204,205,206,207,208"};
+	struct status_set set;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (status_set_parse(bad[i], &set) != -EINVAL)
+			fail_msg("accepted: %s", bad[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(good_sets),
+		cmocka_unit_test(bad_sets),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -16,8 +16,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CPUS = len(os.sched_getaffinity(0))
 
-# What each folder of src may include beside itself. Layers never look up, and proxy and control,
-# the two halves that run side by side, never see each other. A folder that is not named may see all.
+# What each folder of src may include beside itself. Layers never look up, and proxy, health
+# and control, which run side by side, never see each other. A folder that is not named may see all.
 _DATA = {"base", "net", "geo", "route", "config", "observe"}
 MAY_INCLUDE = {
     "base": set(),

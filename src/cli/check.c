@@ -13,6 +13,7 @@
 #include "route/region.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,21 @@ static void check_state_dir(struct check *c)
 	if (err != 0)
 		finding(c, true, "make it a folder that the user of the proxy can write to",
 		        "EDGEPROXY_STATE_DIR=%s: %s", dir, strerror(err));
+}
+
+static void check_script_dir(struct check *c)
+{
+	const char *dir = c->in.config.health_script_dir;
+	struct stat st;
+
+	if (*dir == '\0')
+		return;
+	if (stat(dir, &st) != 0)
+		finding(c, true, "name a folder, or unset the variable: then no script is run",
+		        "EDGEPROXY_HEALTH_SCRIPT_DIR=%s: %s", dir, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		finding(c, true, "name a folder, or unset the variable: then no script is run",
+		        "EDGEPROXY_HEALTH_SCRIPT_DIR=%s: %s", dir, strerror(ENOTDIR));
 }
 
 static const char *routes_advice(int r)
@@ -277,6 +293,59 @@ static void check_backends(struct check *c)
 		        c->in.config.region);
 }
 
+static int compare_id(const void *id, const void *row)
+{
+	return strcmp(id, ((const struct backend_row *)row)->id);
+}
+
+/* Is there a backend that the row is for? The store gives backends in the order of their ids. */
+static bool has_backend(const struct route_rows *rows, const struct health_check_row *row)
+{
+	if (row->backend != NULL)
+		return rows->backend_count > 0 &&
+		       bsearch(row->backend, rows->backends, rows->backend_count,
+		               sizeof(*rows->backends), compare_id) != NULL;
+	for (size_t i = 0; row->app != NULL && i < rows->backend_count; i++)
+		if (strcmp(rows->backends[i].app, row->app) == 0)
+			return true;
+	return row->app == NULL;
+}
+
+static void check_script(struct check *c, const char *target, const char *script)
+{
+	const char *dir = c->in.config.health_script_dir;
+	char path[PATH_MAX];
+
+	if (*dir == '\0') {
+		finding(c, false,
+		        "set EDGEPROXY_HEALTH_SCRIPT_DIR to the folder of the scripts; until then "
+		        "the backends count as up",
+		        "health_checks %s: script %s is not run", target, script);
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/%s", dir, script);
+	if (access(path, X_OK) != 0)
+		finding(c, true, "put it there and make it executable", "health_checks %s: %s: %s",
+		        target, path, strerror(errno));
+}
+
+static void check_health_checks(struct check *c)
+{
+	const struct route_rows *rows = &c->in.rows;
+
+	for (size_t i = 0; i < rows->check_count; i++) {
+		const struct health_check_row *row = &rows->checks[i];
+		char target[CHECK_TARGET_MAX + 1];
+
+		health_check_target(row, target);
+		if (!has_backend(rows, row))
+			finding(c, false, "correct target, or remove the row: it has no effect",
+			        "health_checks %s: there is no such backend", target);
+		if (row->type == CHECK_SCRIPT)
+			check_script(c, target, row->script);
+	}
+}
+
 /* ---- the summary ---- */
 
 static void summarize(const struct check *c)
@@ -318,10 +387,12 @@ int check_main(void)
 	if (check_environment(&c) == 0) {
 		check_geo(&c);
 		check_state_dir(&c);
+		check_script_dir(&c);
 		check_routes(&c);
 		if (c.routes_read) {
 			check_backends(&c);
 			check_listeners(&c);
+			check_health_checks(&c);
 		}
 		summarize(&c);
 	} else {

@@ -138,7 +138,6 @@ int script_start(const char *dir, const char *name, const struct script_about *a
 		(void)waitpid(s.pid, NULL, 0);
 		return err;
 	}
-	(void)fcntl(s.fd, F_SETFD, FD_CLOEXEC);
 	*ret_script = s;
 	return 0;
 }

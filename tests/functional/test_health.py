@@ -13,7 +13,7 @@ import pytest
 
 import h2
 import wire
-from harness import BR, until
+from harness import BR, run_cli, until
 from peers import Blackhole, Echo, Identity, Peer, Refusing
 
 FAST = dict(inter_ms=100, timeout_ms=10000, rise=2, fall=2)
@@ -655,3 +655,35 @@ def test_the_last_good_table_has_the_checks(db, peer, start, pair, tmp_path):
     os.unlink(db.path)
     proxy = start(EDGEPROXY_STATE_DIR=state)
     down(proxy)
+
+
+def test_check_finds_what_would_not_be_checked(db, peer, pair, script):
+    db.check("backend:gone", "tcp")
+    db.check("app:gone", "tcp")
+    db.check("app:myapp", "tcp")
+    db.check("*", "script", script="missing.sh")
+    done = run_cli("check", db=db)
+    assert done.returncode == 0
+    lines = done.stdout.split("\n")
+    assert "warning  health_checks backend:gone: there is no such backend" in lines
+    assert "warning  health_checks app:gone: there is no such backend" in lines
+    assert "warning  health_checks *: script missing.sh is not run" in lines
+    assert "app:myapp" not in done.stdout
+    done = run_cli("check", db=db, env={"EDGEPROXY_HEALTH_SCRIPT_DIR": script.dir})
+    assert done.returncode == 1
+    assert f"problem  health_checks *: {script.dir}/missing.sh: No such file" in done.stdout
+    script("missing.sh", "exit 0\n")
+    assert run_cli("check", db=db, env={"EDGEPROXY_HEALTH_SCRIPT_DIR": script.dir}).returncode == 0
+    done = run_cli("check", db=db, env={"EDGEPROXY_HEALTH_SCRIPT_DIR": "/nowhere"})
+    assert "problem  EDGEPROXY_HEALTH_SCRIPT_DIR=/nowhere: No such file" in done.stdout
+
+
+def test_bad_options_are_refused(db):
+    done = run_cli("check", db=db, env={
+        "EDGEPROXY_HEALTH_HTTP_PATH": "up", "EDGEPROXY_HEALTH_EXPECT_STATUS": "2xx",
+        "EDGEPROXY_HEALTH_HTTP_HOST": "a b", "EDGEPROXY_HEALTH_CHECK": "ping"})
+    for problem in ("EDGEPROXY_HEALTH_HTTP_PATH=up: does not begin with /",
+                    "EDGEPROXY_HEALTH_EXPECT_STATUS=2xx: not a list of status codes",
+                    "EDGEPROXY_HEALTH_HTTP_HOST=a b: not of visible ASCII characters alone",
+                    "EDGEPROXY_HEALTH_CHECK=ping: not one of the words"):
+        assert f"problem  {problem}" in done.stdout

@@ -241,10 +241,10 @@ static int grow(struct target_map *m, uint32_t end)
 
 	if (end <= m->size)
 		return 0;
-	more = reallocarray(m->by_slot, end, sizeof(*more));
+	more = reallocarray(m->by_slot, end, sizeof(const void *));
 	if (more == NULL)
 		return -ENOMEM;
-	memset(more + m->size, 0, (end - m->size) * sizeof(*more));
+	memset(more + m->size, 0, (end - m->size) * sizeof(const void *));
 	m->by_slot = more;
 	m->size = end;
 	return 0;

@@ -34,8 +34,8 @@ void grpc_check_free(struct grpc_check *g); /* NULL-safe */
 size_t grpc_check_send(struct grpc_check *g, uint8_t *buf, size_t size);
 /* The next bytes that came. Once it is not GRPC_MORE it is final. */
 enum grpc_verdict grpc_check_recv(struct grpc_check *g, const uint8_t *data, size_t len);
-/* To be asked when everything is sent: GRPC_FAILED once the library has given up the connection, for
- * instance because the server does not speak HTTP/2. */
+/* To be asked when everything is sent: GRPC_FAILED once the library has given up the connection,
+ * for instance because the server does not speak HTTP/2. */
 enum grpc_verdict grpc_check_sent(struct grpc_check *g);
 /* The connection has ended: GRPC_SERVING where that was known already, else GRPC_FAILED. */
 enum grpc_verdict grpc_check_end(struct grpc_check *g);

@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 #define STATUS_RANGES_MAX 8
-#define STATUS_SET_TEXT_MAX (STATUS_RANGES_MAX * 8) /* "200-299," each; the end in the last comma \
-	                                             */
+#define STATUS_SET_TEXT_MAX \
+	(STATUS_RANGES_MAX * 8) /* "200-299," each; the end in the last comma \
+	                         */
 
 struct status_set {
 	uint16_t first[STATUS_RANGES_MAX];

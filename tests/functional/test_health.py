@@ -563,8 +563,11 @@ def test_the_weight_of_the_agent_decides_among_equals(db, peer, start):
     db.check("backend:a", "none", agent_port=agent.addr[1], agent_inter_ms=100)
     proxy = start()
     proxy.wait_event("agent_changed")
-    labels = [proxy.label(BR) for _ in range(110)]
-    assert 0 < labels.count("a") < 30  # one of eleven
+    labels = []
+    for number in range(220):
+        labels.append(proxy.label(BR))
+        proxy.wait_session(count=number + 1)  # both are idle again
+    assert 0 < labels.count("a") < 50  # one of eleven
 
 
 # ---- bounds ----

@@ -632,6 +632,26 @@ def test_tables_change_while_checks_are_under_way(db, peer, start):
     assert not errors
 
 
+def test_a_check_outlives_the_table_that_it_began_with(db, peer, start, pair):
+    """The text that it looks for was the old table's."""
+    release = threading.Event()
+
+    def wait(sock):
+        release.wait(60)
+        sock.sendall(OK)
+    checked = peer(Checked, wait)
+    db.check("backend:a", "http", port=checked.addr[1], expect_body="well", inter_ms=100,
+             timeout_ms=60000)
+    proxy = start(EDGEPROXY_LOG_LEVEL="debug")
+    until(lambda: checked.requests, "a check under way")
+    for turn in range(4):
+        db.set("b", weight=turn + 2)
+        proxy.wait_event("table_loaded", count=turn + 2)
+    assert len(checked.requests) == 1
+    release.set()
+    assert proxy.wait_event("health_probe")["result"] == "passed"
+
+
 # ---- what the commands say ----
 
 

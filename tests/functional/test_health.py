@@ -397,6 +397,32 @@ def test_grpc_at_a_server_that_speaks_http_1(db, peer, start, pair):
     assert down(start())["reason"] == "HTTP/2 protocol error"
 
 
+def test_grpc_with_a_server_of_the_official_library(db, start, pair):
+    grpc = pytest.importorskip("grpc")
+    futures = pytest.importorskip("concurrent.futures")
+    asked, status = [], [1]
+
+    def check(request, _):
+        asked.append(request)
+        return h2.serving(status[0])
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(
+        "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(check)})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        db.check("backend:a", "grpc", port=port, grpc_service="shop.Cart", **FAST)
+        proxy = start()
+        until(lambda: len(asked) >= 3, "checks")
+        assert set(asked) == {b"\x0a\x09shop.Cart"} and not proxy.log.find("health_down")
+        status[0] = 2
+        assert down(proxy)["reason"] == "serving status NOT_SERVING"
+        status[0] = 1
+        up(proxy)
+    finally:
+        server.stop(0).wait()
+
+
 # ---- scripts ----
 
 

@@ -206,29 +206,34 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 /* Not for this client, whatever its score. */
 static bool is_out(const struct search *s, uint32_t slot)
 {
-	return live_faults(s->t->live, slot) != 0 || live_weight_percent(s->t->live, slot) == 0 ||
-	       tried_has(s->q->tried, slot);
+	return live_faults(s->t->live, slot) != 0 || tried_has(s->q->tried, slot);
 }
 
-/* One member, as the rule has it. */
+/* One member, as the rule has it. Its slot is looked at only when it may win. */
 static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 {
 	const struct pool *p = s->pool;
 	uint32_t slot = p->slots[i];
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
-	unsigned percent = live_weight_percent(s->t->live, slot);
 	double score = full_score(region, 0, 1);
+	unsigned percent;
 
-	if (percent == 0)
-		return;
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
 			return;
-		score = full_score(region, (double)now / p->soft_limits[i],
-		                   lowered(p->weights[i], percent));
+		score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
 	}
 	if (score > s->score || is_out(s, slot))
 		return;
+	percent = live_weight_percent(s->t->live, slot);
+	if (percent == 0)
+		return;
+	if (percent < 100 && now > 0) {
+		score = full_score(region, (double)now / p->soft_limits[i],
+		                   lowered(p->weights[i], percent));
+		if (score > s->score)
+			return;
+	}
 	if (score < s->score) {
 		s->score = score;
 		s->weight = 0;
@@ -290,7 +295,8 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot);
 }
 
-/* A lowered weight: a member that was drawn by its whole weight keeps the draw with that chance. */
+/* A lowered weight: a member that was drawn by its whole weight keeps the draw with that chance, at
+ * 0 % never. */
 static bool keeps_draw(struct search *s, uint32_t member)
 {
 	unsigned percent = live_weight_percent(s->t->live, s->pool->slots[member]);

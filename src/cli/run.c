@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "config/config.h"
+#include "control/fault_watch.h"
 #include "control/geo_watch.h"
 #include "control/reload.h"
 #include "control/status.h"
@@ -45,6 +46,7 @@ struct runner {
 	struct affinity *affinity;
 	struct geo_watch *geo;
 	struct reload *reload;
+	struct fault_watch *faults;
 	struct crew *crew; /* NULL until the first table is there */
 	int signal_fd;
 	int status_fd;
@@ -145,6 +147,7 @@ static void publish_table(void *arg, struct table *t)
 {
 	struct runner *r = arg;
 
+	fault_watch_table(r->faults, t, clock_now_ms());
 	/* Before the crew exists it is given the table when it is made. */
 	if (r->crew != NULL && crew_post_table(r->crew, t) != 0)
 		log_errno_failure("table_not_posted", ENOMEM);
@@ -156,6 +159,13 @@ static void publish_geo(void *arg, struct geo_db *db)
 
 	if (r->crew != NULL && crew_post_geo(r->crew, db) != 0)
 		log_errno_failure("geo_not_posted", ENOMEM);
+}
+
+static int end_sessions(void *arg)
+{
+	struct runner *r = arg;
+
+	return r->crew != NULL ? crew_sweep(r->crew) : 0;
 }
 
 static int open_signals(void)
@@ -203,10 +213,14 @@ static int start_control(struct runner *r)
 		.path = r->config.geoip_path, .publish = publish_geo, .arg = r};
 	const struct reload_options reload = {
 		.config = &r->config, .live = r->live, .publish = publish_table, .arg = r};
+	const struct fault_watch_options faults = {
+		.config = &r->config, .live = r->live, .end_sessions = end_sessions, .arg = r};
 	int err = geo_watch_start(&geo, &r->geo, error);
 
 	if (err == 0) {
-		err = reload_new(&reload, &r->reload);
+		err = fault_watch_new(&faults, clock_now_ms(), &r->faults);
+		if (err == 0)
+			err = reload_new(&reload, &r->reload);
 		if (err != 0)
 			strcpy(error, "out of memory");
 	}
@@ -330,6 +344,7 @@ static int serve(struct runner *r)
 		}
 		reload_tick(r->reload, now_ms);
 		geo_watch_tick(r->geo, now_ms);
+		fault_watch_tick(r->faults, now_ms);
 		if (now_ms >= r->collect_ms) {
 			affinity_collect(r->affinity, now_ms);
 			r->collect_ms = now_ms + r->config.binding_gc_interval_secs * 1000;
@@ -387,6 +402,7 @@ static void release(struct runner *r)
 {
 	crew_free(r->crew);
 	reload_free(r->reload);
+	fault_watch_free(r->faults);
 	geo_watch_free(r->geo);
 	affinity_free(r->affinity);
 	live_free(r->live);

@@ -56,6 +56,8 @@ static const char *const words_retry_on[] = {
 	[RETRY_CONN_FAILURE] = "conn-failure", [RETRY_EARLY_RESET] = "early-reset", NULL};
 static const char *const words_relay_mode[] = {
 	[RELAY_AUTO] = "auto", [RELAY_COPY] = "copy", [RELAY_SPLICE] = "splice", NULL};
+static const char *const words_on_marked_down[] = {
+	[MARKED_DOWN_NONE] = "none", [MARKED_DOWN_SHUTDOWN_SESSIONS] = "shutdown-sessions", NULL};
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",
                                               [LOG_WARN] = "warn",
                                               [LOG_INFO] = "info",

@@ -14,6 +14,7 @@
 
 enum retry_on { RETRY_CONN_FAILURE, RETRY_EARLY_RESET };
 enum relay_mode { RELAY_AUTO, RELAY_COPY, RELAY_SPLICE };
+enum on_marked_down { MARKED_DOWN_NONE, MARKED_DOWN_SHUTDOWN_SESSIONS };
 
 /* The words of each CHOICE option stand in config.c, in the order of its enum (log_level and
  * log_format: base/log.h). */

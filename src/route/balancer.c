@@ -9,10 +9,11 @@
  *   - The client's own country stands together in its group, so looking there first is a short
  * scan.
  *   - While backends are idle, the best are the idle ones, and a few draws by weight find one of
- *     them however many there are (draw_idle).
+ *     them however many there are (draw_idle). One in slow start never counts as idle.
  *   - Otherwise members are first weighed, many together, by one multiplication each in single
  *     precision and therefore with some slack; only one that may be among the best is scored in
- *     double precision as the rule does.
+ *     double precision as the rule does. A ramp can only raise a score, so the first weighing need
+ *     not know of it.
  *
  * Connection counts change while they are scanned. Whatever is found was true of each backend at
  * some moment of the scan; who needs a place still has to reserve it.
@@ -45,6 +46,7 @@ struct search {
 	const struct pool *pool;
 	const _Atomic uint32_t *counts;
 	struct rng *rng;
+	bool panic; /* faults are ignored */
 
 	const struct backend *best; /* NULL: none yet */
 	uint32_t connections;       /* of best, when it was looked at */
@@ -79,27 +81,33 @@ static double full_score(unsigned region, double load_factor, uint32_t weight)
 	return region * REGION_STEP + load_factor / weight;
 }
 
+/* In slow start: see balancer.h. */
+static double ramped_score(unsigned region, uint32_t connections, uint32_t soft_limit,
+                           uint32_t weight, uint8_t ramp)
+{
+	double load_factor = ((double)connections + 1) / soft_limit;
+
+	return region * REGION_STEP + load_factor / (weight * (ramp / 100.0));
+}
+
 static enum exclusion exclusion_of(const struct table *t, const struct backend *b,
                                    const struct balancer_query *q, uint32_t connections)
 {
-	unsigned faults = live_faults(t->live, b->slot);
-
 	if (b->deleted)
 		return EXCLUDED_DELETED;
 	if (!b->healthy)
 		return EXCLUDED_UNHEALTHY;
 	if (b->state == STATE_MAINT)
 		return EXCLUDED_MAINT;
-	if (b->state == STATE_DRAIN)
+	if (b->state == STATE_DRAIN && !(q->bound && live_in_grace(t->live, b->slot, q->now_ms)))
 		return EXCLUDED_DRAIN;
 	if (b->weight == 0)
 		return EXCLUDED_WEIGHT;
 	if (q->app != NULL && strcmp(q->app, b->app) != 0)
 		return EXCLUDED_APP;
-	if ((faults & LIVE_CHECK_DOWN) != 0)
-		return EXCLUDED_CHECK_DOWN;
-	if ((faults & LIVE_EJECTED) != 0)
-		return EXCLUDED_EJECTED;
+	if (live_is_shut(t->live, b->slot) && !table_in_panic(t, q->app))
+		return (live_faults(t->live, b->slot) & LIVE_CHECK_DOWN) != 0 ? EXCLUDED_CHECK_DOWN
+		                                                              : EXCLUDED_EJECTED;
 	if (connections >= b->hard_limit)
 		return EXCLUDED_FULL;
 	if (tried_has(q->tried, b->slot))
@@ -114,12 +122,16 @@ static struct balancer_terms judge(const struct table *t, const struct backend *
 		.exclusion = exclusion_of(t, b, q, connections),
 		.region_score = region_score(t, q, b->region),
 		.connections = connections,
+		.ramp = live_ramp(t->live, b->slot),
 		.load_factor = (double)connections / b->soft_limit,
 	};
 	int country = country_index(q->country);
 
 	if (b->weight > 0)
-		terms.score = full_score(terms.region_score, terms.load_factor, b->weight);
+		terms.score = terms.ramp == LIVE_NO_RAMP
+		                      ? full_score(terms.region_score, terms.load_factor, b->weight)
+		                      : ramped_score(terms.region_score, connections, b->soft_limit,
+		                                     b->weight, terms.ramp);
 	terms.own_country = terms.region_score == 0 && country != COUNTRY_INDEX_NONE &&
 	                    country == country_index(b->country) && connections < b->soft_limit;
 	return terms;
@@ -191,7 +203,7 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 /* Not for this client, whatever its score. */
 static bool is_out(const struct search *s, uint32_t slot)
 {
-	return live_faults(s->t->live, slot) != 0 || tried_has(s->q->tried, slot);
+	return (!s->panic && live_is_shut(s->t->live, slot)) || tried_has(s->q->tried, slot);
 }
 
 /* One member, as the rule has it. */
@@ -201,6 +213,7 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	uint32_t slot = p->slots[i];
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
 	double score = full_score(region, 0, 1);
+	uint8_t ramp;
 
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
@@ -209,6 +222,12 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	}
 	if (score > s->score || is_out(s, slot))
 		return;
+	ramp = live_ramp(s->t->live, slot);
+	if (ramp != LIVE_NO_RAMP) {
+		score = ramped_score(region, now, p->soft_limits[i], p->weights[i], ramp);
+		if (score > s->score)
+			return;
+	}
 	if (score < s->score) {
 		s->score = score;
 		s->weight = 0;
@@ -267,7 +286,8 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 	const struct backend *b = &s->t->backends[s->pool->members[member]];
 
 	return atomic_load_explicit(&s->counts[slot], memory_order_relaxed) == 0 &&
-	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot);
+	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot) &&
+	       live_ramp(s->t->live, slot) == LIVE_NO_RAMP;
 }
 
 /* A backend without connections has the least score that its region_score allows, so all of those
@@ -371,6 +391,7 @@ const struct backend *balancer_pick(const struct table *t, const struct balancer
 
 	if (s.pool == NULL)
 		return NULL;
+	s.panic = pool_in_panic(s.pool);
 	for (unsigned region = 0; region <= REGION_SCORE_MAX; region++)
 		if (s.score < full_score(region, 0, 1) || scan_groups(&s, region))
 			break;

@@ -465,7 +465,13 @@ static void random_table(struct fixture *f, struct rng *rng)
 		set_connections(f, b, any_load(rng, b));
 		live_set_fault(f->live, b->slot, LIVE_CHECK_DOWN, rng_below(rng, 8) == 0);
 		live_set_fault(f->live, b->slot, LIVE_EJECTED, rng_below(rng, 8) == 0);
+		live_set_trials(f->live, b->slot, (uint8_t)rng_below(rng, 2));
+		live_set_ramp(f->live, b->slot,
+		              rng_below(rng, 4) == 0 ? (uint8_t)(1 + rng_below(rng, 99))
+		                                     : LIVE_NO_RAMP);
 	}
+	for (uint32_t i = 0; i < f->table->pool_count; i++)
+		atomic_store(&f->table->pools[i].panic, rng_below(rng, 4) == 0);
 }
 
 static bool goes_before(const struct balancer_terms *a, const struct balancer_terms *b)
@@ -595,6 +601,160 @@ static void test_near_ties(void **state)
 	assert_true(ties > 100);
 }
 
+/* ---- what has been seen of backends ---- */
+
+static void eject(const struct fixture *f, const char *id, uint8_t trials)
+{
+	live_set_fault(f->live, backend(f, id)->slot, LIVE_EJECTED, true);
+	live_set_trials(f->live, backend(f, id)->slot, trials);
+}
+
+static void test_an_ejected_backend_may_be_tried(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	const struct backend *a;
+
+	add(f, row_with("a", "sa", 1, 10, 20), "");
+	make(f, "sa");
+	a = backend(f, "a");
+	eject(f, "a", 0);
+	assert_string_equal(pick(f, &q), "none");
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_EJECTED);
+	eject(f, "a", 1);
+	assert_string_equal(pick(f, &q), "a");
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_NOT);
+	/* A trial is of no use while the health checks fail. */
+	live_set_fault(f->live, a->slot, LIVE_CHECK_DOWN, true);
+	assert_string_equal(pick(f, &q), "none");
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_CHECK_DOWN);
+}
+
+static void test_panic_ignores_faults_and_nothing_else(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	struct backend_row row = row_with("unhealthy", "sa", 1, 10, 20);
+
+	row.healthy = false;
+	add(f, row, "");
+	add(f, row_with("weightless", "sa", 0, 10, 20), "");
+	add(f, row_with("ejected", "sa", 1, 10, 20), "");
+	add(f, row_with("down", "sa", 1, 10, 20), "");
+	make(f, "sa");
+	eject(f, "ejected", 0);
+	live_set_fault(f->live, backend(f, "down")->slot, LIVE_CHECK_DOWN, true);
+	assert_string_equal(pick(f, &q), "none");
+
+	for (uint32_t i = 0; i < f->table->pool_count; i++)
+		atomic_store(&f->table->pools[i].panic, true);
+	load(f, "ejected", 1);
+	assert_string_equal(pick(f, &q), "down");
+	load(f, "down", 2);
+	assert_string_equal(pick(f, &q), "ejected");
+	assert_int_equal(balancer_judge(f->table, backend(f, "down"), &q).exclusion, EXCLUDED_NOT);
+	load(f, "down", 20);
+	load(f, "ejected", 20);
+	assert_string_equal(pick(f, &q), "none");
+}
+
+/* ---- slow start ---- */
+
+static void test_the_score_of_a_ramp(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	struct balancer_terms terms;
+
+	add(f, row_with("a", "us", 2, 8, 20), "");
+	make(f, "us");
+	load(f, "a", 3);
+	live_set_ramp(f->live, backend(f, "a")->slot, 25);
+	terms = balancer_judge(f->table, backend(f, "a"), &q);
+	assert_int_equal(terms.ramp, 25);
+	assert_true(terms.load_factor == 0.375);
+	assert_true(terms.score == 101); /* 100 + (4 / 8) / (2 * 0.25) */
+	live_set_ramp(f->live, backend(f, "a")->slot, LIVE_NO_RAMP);
+	assert_true(balancer_judge(f->table, backend(f, "a"), &q).score == 100.1875);
+}
+
+/* Clients that come and stay: each backend ends with its share of them. */
+static void test_a_ramp_shares_by_its_part(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	uint32_t n[2] = {0};
+
+	add(f, row_with("cold", "sa", 1, 1000, 100000), "");
+	add(f, row_with("warm", "sa", 1, 1000, 100000), "");
+	make(f, "sa");
+	live_set_ramp(f->live, backend(f, "cold")->slot, 25);
+	for (int i = 0; i < 1000; i++) {
+		n[strcmp(pick(f, &q), "warm") == 0]++;
+		load(f, "cold", n[0]);
+		load(f, "warm", n[1]);
+	}
+	assert_in_range(n[0], 195, 205); /* 1 of 5 */
+}
+
+/* Clients that come and go at once, while others stay elsewhere: the empty backend that has just
+ * come back is no better than one with a connection. */
+static void test_a_ramp_does_not_swallow_every_client(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	unsigned counts[3];
+	unsigned n = 10000;
+
+	add(f, row_with("cold", "sa", 1, 64, 1000), "");
+	add(f, row_with("warm1", "sa", 1, 64, 1000), "");
+	add(f, row_with("warm2", "sa", 1, 64, 1000), "");
+	make(f, "sa");
+	live_set_ramp(f->live, backend(f, "cold")->slot, 25);
+	count_picks(f, &q, n, counts); /* all idle */
+	assert_int_equal(counts[0], 0);
+	load(f, "warm1", 3);
+	load(f, "warm2", 3);
+	count_picks(f, &q, n, counts); /* 1 at a quarter of the weight weighs as much as 4 */
+	assert_int_equal(counts[0], 0);
+	load(f, "warm1", 4);
+	load(f, "warm2", 4);
+	count_picks(f, &q, n, counts); /* equals */
+	assert_near(counts[0], n / 3.0);
+	load(f, "warm1", 5);
+	load(f, "warm2", 5);
+	assert_string_equal(pick(f, &q), "cold");
+	/* It is the last resort like any other. */
+	load(f, "warm1", 1000);
+	load(f, "warm2", 1000);
+	load(f, "cold", 999);
+	assert_string_equal(pick(f, &q), "cold");
+}
+
+static void test_a_bound_client_in_grace(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	struct backend_row row = row_with("a", "sa", 1, 10, 20);
+	const struct backend *a;
+
+	row.state = STATE_DRAIN;
+	add(f, row, "");
+	make(f, "sa");
+	a = backend(f, "a");
+	live_set_grace(f->live, a->slot, 5000);
+	q.now_ms = 4999;
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_DRAIN);
+	q.bound = true;
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_NOT);
+	live_set_fault(f->live, a->slot, LIVE_CHECK_DOWN, true);
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_CHECK_DOWN);
+	live_set_fault(f->live, a->slot, LIVE_CHECK_DOWN, false);
+	q.now_ms = 5000;
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_DRAIN);
+	assert_string_equal(pick(f, &q), "none");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -610,6 +770,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_same_seed_same_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_against_the_reference, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_near_ties, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_ejected_backend_may_be_tried, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_panic_ignores_faults_and_nothing_else, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_the_score_of_a_ramp, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_ramp_shares_by_its_part, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_ramp_does_not_swallow_every_client, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_a_bound_client_in_grace, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A trial has come to nothing when it is not known so long after its connect timed out. */
 #define TRIAL_PATIENCE_MS 10000
@@ -54,10 +55,24 @@ static void on_outlier(void *arg, const struct outlier_change *change)
 	log_end(&l);
 }
 
+/* Every app has a pool; panic is worth a line only where a service sends its clients there. */
+static bool is_served(const struct table *t, const struct pool *p)
+{
+	const char *app = p->app != NULL ? p->app : "";
+
+	for (uint32_t i = 0; i < t->service_count; i++)
+		if (strcmp(t->services[i]->app, app) == 0)
+			return true;
+	return false;
+}
+
 static void on_panic(void *arg, const struct panic_change *change)
 {
 	const struct fault_watch *w = arg;
 	struct log_line l;
+
+	if (!is_served(change->table, change->pool))
+		return;
 
 	log_begin(&l, change->panic ? LOG_ERROR : LOG_INFO,
 	          change->panic ? "panic_entered" : "panic_left");

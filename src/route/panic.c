@@ -29,6 +29,7 @@ void panic_update(struct table *t, const struct table *was, uint32_t threshold_p
 		atomic_store_explicit(&p->panic, panic, memory_order_relaxed);
 		if (panic != before)
 			changed(arg,
-			        &(struct panic_change){.pool = p, .panic = panic, .sound = sound});
+			        &(struct panic_change){
+					.table = t, .pool = p, .panic = panic, .sound = sound});
 	}
 }

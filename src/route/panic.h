@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 struct panic_change {
-	const struct pool *pool;
+	const struct table *table;
+	const struct pool *pool; /* of table */
 	bool panic;
 	uint32_t sound; /* members without faults */
 };

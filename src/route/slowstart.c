@@ -71,7 +71,8 @@ void slowstart_cancel(struct slowstart *s, uint32_t slot)
 static bool advance(struct slowstart *s, uint32_t slot, uint64_t now_ms)
 {
 	const struct start *start = &s->by_slot[slot];
-	uint64_t past_ms = now_ms - start->began_ms;
+	/* A table may be published a moment after the time that the tick goes by. */
+	uint64_t past_ms = now_ms > start->began_ms ? now_ms - start->began_ms : 0;
 	uint64_t percent;
 
 	if (start->generation != live_generation(s->live, slot))

@@ -47,6 +47,8 @@ static void test_the_ramp(void **state)
 	slowstart_tick(s, 13000);
 	assert_int_equal(live_ramp(l, a), LIVE_NO_RAMP);
 	slowstart_begin(s, a, 13000);
+	slowstart_tick(s, 12999);
+	assert_int_equal(live_ramp(l, a), SLOWSTART_MIN_PERCENT);
 	slowstart_tick(s, 23000);
 	assert_int_equal(live_ramp(l, a), LIVE_NO_RAMP);
 	slowstart_free(s);

@@ -109,6 +109,8 @@ void access_log_decision(const struct session *s, const struct place *place,
 	log_real(&l, "load_factor", choice->terms.load_factor);
 	log_real(&l, "score", choice->terms.score);
 	log_uint(&l, "own_country", choice->terms.own_country);
+	if (choice->terms.ramp != LIVE_NO_RAMP)
+		log_uint(&l, "ramp", choice->terms.ramp);
 	log_uint(&l, "retries", s->retries);
 	log_end(&l);
 }

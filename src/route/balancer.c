@@ -90,6 +90,14 @@ static double ramped_score(unsigned region, uint32_t connections, uint32_t soft_
 	return region * REGION_STEP + load_factor / (weight * (ramp / 100.0));
 }
 
+/* For the client's own country; in slow start that part of the limit counts. */
+static bool under_soft_limit(uint32_t connections, uint32_t soft_limit, uint8_t ramp)
+{
+	if (ramp == LIVE_NO_RAMP)
+		return connections < soft_limit;
+	return (uint64_t)connections * 100 < (uint64_t)soft_limit * ramp;
+}
+
 static enum exclusion exclusion_of(const struct table *t, const struct backend *b,
                                    const struct balancer_query *q, uint32_t connections)
 {
@@ -133,7 +141,8 @@ static struct balancer_terms judge(const struct table *t, const struct backend *
 		                      : ramped_score(terms.region_score, connections, b->soft_limit,
 		                                     b->weight, terms.ramp);
 	terms.own_country = terms.region_score == 0 && country != COUNTRY_INDEX_NONE &&
-	                    country == country_index(b->country) && connections < b->soft_limit;
+	                    country == country_index(b->country) &&
+	                    under_soft_limit(connections, b->soft_limit, terms.ramp);
 	return terms;
 }
 
@@ -225,7 +234,8 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	ramp = live_ramp(s->t->live, slot);
 	if (ramp != LIVE_NO_RAMP) {
 		score = ramped_score(region, now, p->soft_limits[i], p->weights[i], ramp);
-		if (score > s->score)
+		if (score > s->score ||
+		    (under_soft && !under_soft_limit(now, p->soft_limits[i], ramp)))
 			return;
 	}
 	if (score < s->score) {

@@ -14,7 +14,8 @@
  * far. What has been seen of backends (faults) excludes them, except in a pool that is in panic.
  *
  * Among backends of region_score 0, those in the client's own country that are under their soft
- * limit go before all others. Equal scores are settled by a random choice weighted by weight. */
+ * limit (in slow start: that part of it) go before all others. Equal scores are settled by a random
+ * choice weighted by weight. */
 #ifndef ROUTE_BALANCER_H
 #define ROUTE_BALANCER_H
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from harness import BR, until
-from peers import Identity, Moody
+from peers import Identity, Moody, ResetAfterAnswer, ResetAfterRequest
 
 # No affinity, so that each client's first choice is known; own country first, the same.
 ENV = dict(EDGEPROXY_BINDING_TTL_SECS=0, EDGEPROXY_OUTLIER_CONSECUTIVE_FAILURES=3)
@@ -87,15 +87,32 @@ def test_a_failed_trial_ejects_it_for_longer(broken, start):
     assert {s["backend"] for s in proxy.sessions()} == {"second"}
 
 
-def test_a_request_that_is_reset_later_is_no_failure(db, start, peer):
-    """What breaks after the first byte has had its answer."""
-    db.add("first", peer(Identity, "first"), **FIRST)
+def test_a_reset_before_the_first_byte_counts_where_nothing_is_sent_twice(db, start, peer):
+    first = peer(ResetAfterRequest)
+    db.add("first", first, **FIRST)
+    db.add("second", peer(Identity, "second"))
+    proxy = start(**LONG, EDGEPROXY_RETRY_ON="conn-failure")
+    for _ in range(3):
+        with proxy.connect(BR) as sock, pytest.raises(ConnectionResetError):
+            sock.sendall(b"request")
+            sock.recv(1)
+    proxy.wait_event("backend_ejected", lambda e: e["backend"] == "first")
+    serve(proxy, 5)
+
+
+def test_a_reset_after_the_first_byte_is_no_failure(db, start, peer):
+    first = peer(ResetAfterAnswer, b"answer", wait=True)
+    db.add("first", first, **FIRST)
     db.add("second", peer(Identity, "second"))
     proxy = start(**LONG)
     for _ in range(10):
         with proxy.connect(BR) as sock:
-            assert sock.recv(100) == b"first\n"
-    serve(proxy, 1, "first")
+            assert sock.recv(100) == b"answer"
+            sock.sendall(b".")
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+    proxy.wait_session(lambda e: e["reason"] == "server-reset", count=10)
+    assert first.accepted == 10
     assert not proxy.log.find("backend_ejected")
 
 

@@ -731,6 +731,27 @@ static void test_a_ramp_does_not_swallow_every_client(void **state)
 	assert_string_equal(pick(f, &q), "cold");
 }
 
+/* Its own country fills it only up to its part of the soft limit. */
+static void test_a_ramp_in_the_own_country(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("BR", "sa");
+
+	add(f, row_with("br", "sa", 1, 20, 100), "BR");
+	add(f, row_with("ar", "sa", 1, 20, 100), "AR");
+	make(f, "sa");
+	live_set_ramp(f->live, backend(f, "br")->slot, 25);
+	load(f, "br", 4);
+	assert_true(balancer_judge(f->table, backend(f, "br"), &q).own_country);
+	assert_string_equal(pick(f, &q), "br");
+	load(f, "br", 5);
+	assert_false(balancer_judge(f->table, backend(f, "br"), &q).own_country);
+	assert_string_equal(pick(f, &q), "ar");
+	live_set_ramp(f->live, backend(f, "br")->slot, LIVE_NO_RAMP);
+	load(f, "br", 19);
+	assert_string_equal(pick(f, &q), "br");
+}
+
 static void test_a_bound_client_in_grace(void **state)
 {
 	struct fixture *f = *state;
@@ -778,6 +799,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_ramp_shares_by_its_part, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_ramp_does_not_swallow_every_client, setup,
 	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_a_ramp_in_the_own_country, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_bound_client_in_grace, setup, teardown),
 	};
 

@@ -147,7 +147,8 @@ static bool count_ejected(const struct tick *k)
 
 static bool another_is_sound(const struct tick *k, const struct pool *p, uint32_t slot)
 {
-	for (uint32_t i = 0; i < p->member_count; i++)
+	/* From the end, because those that failed are met from the beginning. */
+	for (uint32_t i = p->member_count; i-- > 0;)
 		if (p->slots[i] != slot && live_faults(k->o->live, p->slots[i]) == 0)
 			return true;
 	return false;

@@ -263,6 +263,12 @@ static void commit(struct session *s)
 	pump(s, CLIENT);
 }
 
+bool session_unserved(const struct session *s)
+{
+	return s->dial != NULL && s->dial->flight == 0 && !backend_answered(s) &&
+	       socket_waiting(s->end[BACKEND].fd) == 0;
+}
+
 void session_end_failed(struct session *s, unsigned side, int err)
 {
 	/* What a backend sent before it failed is an answer, even if nobody has read it yet. */
@@ -442,53 +448,6 @@ static void read_header(struct session *s)
 	dial_start(s, header.local ? NULL : &header.dst);
 }
 
-/* ---- its backend is gone or down ---- */
-
-static enum drain_verdict judge_backend(const struct session *s)
-{
-	const char *app = s->service->app[0] != '\0' ? s->service->app : NULL;
-
-	return drain_judge(&s->worker->drain, s->worker->table, s->slot, app);
-}
-
-/* The time has come; but the backend may be back. A client of which the backend has had nothing yet
- * is served by another. */
-static void end_for_backend(struct session *s)
-{
-	enum drain_verdict verdict = judge_backend(s);
-
-	s->ending = false;
-	if (verdict == DRAIN_STAY)
-		session_arm(s);
-	else if (s->dial != NULL && s->dial->flight == 0 && !backend_answered(s) &&
-	         socket_waiting(s->end[BACKEND].fd) == 0)
-		dial_elsewhere(s);
-	else
-		session_close(s, verdict == DRAIN_GONE ? CLOSE_BACKEND_GONE : CLOSE_BACKEND_DOWN);
-}
-
-bool session_reconsider(struct session *s)
-{
-	struct worker *w = s->worker;
-
-	if (s->slot == LIVE_NO_SLOT || s->state == SESSION_ABORT || judge_backend(s) == DRAIN_STAY)
-		return false;
-	if (s->state == SESSION_DIAL) {
-		dial_elsewhere(s);
-		return true;
-	}
-	if (w->drain.shutdown_sessions) {
-		end_for_backend(s);
-		return true;
-	}
-	if (!s->ending) {
-		s->ending = true;
-		s->end_ms = (uint32_t)(w->now_ms + rng_below(&w->rng, w->drain.close_spread_ms));
-		session_arm(s);
-	}
-	return false;
-}
-
 /* ---- all states ---- */
 
 static void relay_timeout(struct session *s, uint64_t now_ms)
@@ -502,7 +461,7 @@ static void relay_timeout(struct session *s, uint64_t now_ms)
 		socket_tune_long(s->end[BACKEND].fd, &s->worker->tcp);
 	}
 	if (s->ending && now_ms >= end_ms(s)) {
-		end_for_backend(s);
+		sweep_end(s);
 		return;
 	}
 	reason = idle_limit(s, &limit_ms);

@@ -89,12 +89,11 @@ void session_turn(struct session *s);
  * all other cases both sides see a reset, so that nobody takes a cut stream for a whole one. */
 void session_close(struct session *s, enum close_reason reason);
 
-/* Its backend may be gone or down: then the session is ended, now or at a random time, or sent to
- * another one where it can be. True: that took some work now. */
-bool session_reconsider(struct session *s);
-
 /* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
 struct binding session_binding(const struct session *s);
+/* For sweep.c: a relaying session of which nothing has passed either way, so that it can go to
+ * another backend as if it had not been at this one. */
+bool session_unserved(const struct session *s);
 /* For dial.c: a backend is connected; an end of a relaying session has failed. */
 void session_connected(struct session *s);
 void session_end_failed(struct session *s, unsigned side, int err);

@@ -2,9 +2,12 @@
  * it; whoever else walks that list stops the sweep first. Sessions that begin meanwhile join behind
  * it and are looked at too, which does no harm.
  *
- * What each session has to do is session_reconsider()'s to say; here is only the walk. */
+ * What a backend means for its sessions, route/drain.h says; here it is done to them: now, or at a
+ * random time each, and then only if it is still so. A client of which the backend has had nothing
+ * yet goes to another one and never knows. */
 #include "proxy/sweep.h"
 
+#include "proxy/dial.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
 
@@ -24,6 +27,49 @@ bool sweep_active(const struct worker *w)
 	return !list_empty(&w->sweep.place);
 }
 
+static enum drain_verdict judge(const struct session *s)
+{
+	const char *app = s->service->app[0] != '\0' ? s->service->app : NULL;
+
+	return drain_judge(&s->worker->drain, s->worker->table, s->slot, app);
+}
+
+void sweep_end(struct session *s)
+{
+	enum drain_verdict verdict = judge(s);
+
+	s->ending = false;
+	if (verdict == DRAIN_STAY)
+		session_arm(s); /* the backend is back */
+	else if (session_unserved(s))
+		dial_elsewhere(s);
+	else
+		session_close(s, verdict == DRAIN_GONE ? CLOSE_BACKEND_GONE : CLOSE_BACKEND_DOWN);
+}
+
+/* True: that took some work now. */
+static bool look_at(struct session *s)
+{
+	struct worker *w = s->worker;
+
+	if (s->slot == LIVE_NO_SLOT || s->state == SESSION_ABORT || judge(s) == DRAIN_STAY)
+		return false;
+	if (s->state == SESSION_DIAL) {
+		dial_elsewhere(s);
+		return true;
+	}
+	if (w->drain.shutdown_sessions) {
+		sweep_end(s);
+		return true;
+	}
+	if (!s->ending) {
+		s->ending = true;
+		s->end_ms = (uint32_t)(w->now_ms + rng_below(&w->rng, w->drain.close_spread_ms));
+		session_arm(s);
+	}
+	return false;
+}
+
 void sweep_turn(struct worker *w)
 {
 	struct list *place = &w->sweep.place;
@@ -36,7 +82,7 @@ void sweep_turn(struct worker *w)
 		if (node == &w->sessions)
 			return;
 		list_push_back(node->next, place); /* behind the node */
-		ended += session_reconsider(list_entry(node, struct session, node));
+		ended += look_at(list_entry(node, struct session, node));
 	}
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+struct session;
 struct worker;
 
 /* In one turn so many sessions are looked at, or so many ended or sent elsewhere. */
@@ -25,5 +26,8 @@ bool sweep_active(const struct worker *w);
 /* One turn's share. */
 void sweep_turn(struct worker *w);
 void sweep_stop(struct worker *w);
+
+/* The end time that a sweep gave this relaying session has come. */
+void sweep_end(struct session *s);
 
 #endif

@@ -170,13 +170,14 @@ def eject_most(proxy):
 
 @pytest.mark.concurrency
 def test_panic_serves_everyone(most_broken, start):
-    proxy = start(**LONG, EDGEPROXY_OUTLIER_MAX_EJECTION_PERCENT=100)
+    proxy = start(**LONG, DEBUG=1, EDGEPROXY_OUTLIER_MAX_EJECTION_PERCENT=100)
     eject_most(proxy)
     line = proxy.wait_event("panic_entered")
     assert (line["sound"], line["backends"], line["threshold_percent"]) == ("1", "4", "50")
     for backend in most_broken.values():
         backend.wake()
     assert {proxy.label(BR) for _ in range(40)} == {"a", "b", "c"}
+    assert proxy.log.find("decision")[-1]["panic"] == "1"
     assert len(proxy.log.find("panic_entered")) == 1
     assert not proxy.log.find("backend_returned")
 

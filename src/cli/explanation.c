@@ -296,7 +296,7 @@ void explanation_print(const struct explanation *e)
 	print_wrapped(text);
 	printf(LABEL, "");
 	print_wrapped("(A running proxy also counts its connections, here 0, and remembers which "
-	              "backend a client had.)");
+	              "backend a client had and what it has seen of backends.)");
 	if (e->inputs->quarantined_count > 0)
 		printf("\nquarantined rows, which route nobody:\n");
 	for (size_t i = 0; i < e->inputs->quarantined_count; i++) {

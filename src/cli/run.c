@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "config/config.h"
+#include "control/fault_watch.h"
 #include "control/geo_watch.h"
 #include "control/reload.h"
 #include "control/status.h"
@@ -50,6 +51,7 @@ struct runner {
 	struct reload *reload;
 	struct checker *checker; /* NULL until the first table is there */
 	struct crew *crew;       /* NULL until the first table is there */
+	struct fault_watch *faults;
 	int signal_fd;
 	int status_fd;
 	bool hurry;
@@ -152,6 +154,7 @@ static void publish_table(void *arg, struct table *t)
 {
 	struct runner *r = arg;
 
+	fault_watch_table(r->faults, t, clock_now_ms());
 	/* Before crew and checker exist they are given the table when they are made. */
 	if (r->crew != NULL && crew_post_table(r->crew, t) != 0)
 		log_errno_failure("table_not_posted", ENOMEM);
@@ -165,6 +168,13 @@ static void publish_geo(void *arg, struct geo_db *db)
 
 	if (r->crew != NULL && crew_post_geo(r->crew, db) != 0)
 		log_errno_failure("geo_not_posted", ENOMEM);
+}
+
+static int end_sessions(void *arg)
+{
+	struct runner *r = arg;
+
+	return r->crew != NULL ? crew_sweep(r->crew) : 0;
 }
 
 static int open_signals(void)
@@ -214,10 +224,14 @@ static int start_control(struct runner *r)
 		.path = r->config.geoip_path, .publish = publish_geo, .arg = r};
 	const struct reload_options reload = {
 		.config = &r->config, .live = r->live, .publish = publish_table, .arg = r};
+	const struct fault_watch_options faults = {
+		.config = &r->config, .live = r->live, .end_sessions = end_sessions, .arg = r};
 	int err = geo_watch_start(&geo, &r->geo, error);
 
 	if (err == 0) {
-		err = reload_new(&reload, &r->reload);
+		err = fault_watch_new(&faults, clock_now_ms(), &r->faults);
+		if (err == 0)
+			err = reload_new(&reload, &r->reload);
 		if (err != 0)
 			strcpy(error, "out of memory");
 	}
@@ -365,6 +379,7 @@ static int serve(struct runner *r)
 		}
 		reload_tick(r->reload, now_ms);
 		geo_watch_tick(r->geo, now_ms);
+		fault_watch_tick(r->faults, now_ms);
 		if (now_ms >= r->collect_ms) {
 			affinity_collect(r->affinity, now_ms);
 			r->collect_ms = now_ms + r->config.binding_gc_interval_secs * 1000;
@@ -423,6 +438,7 @@ static void release(struct runner *r)
 	checker_free(r->checker);
 	crew_free(r->crew);
 	reload_free(r->reload);
+	fault_watch_free(r->faults);
 	geo_watch_free(r->geo);
 	affinity_free(r->affinity);
 	live_free(r->live);

@@ -65,6 +65,8 @@ static const char *const words_health_check[] = {
 	[HEALTH_CHECK_OPTION_GRPC] = "grpc",
 	NULL,
 };
+static const char *const words_on_marked_down[] = {
+	[MARKED_DOWN_NONE] = "none", [MARKED_DOWN_SHUTDOWN_SESSIONS] = "shutdown-sessions", NULL};
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",
                                               [LOG_WARN] = "warn",
                                               [LOG_INFO] = "info",

@@ -22,6 +22,7 @@ enum health_check_option {
 	HEALTH_CHECK_OPTION_HTTP,
 	HEALTH_CHECK_OPTION_GRPC,
 };
+enum on_marked_down { MARKED_DOWN_NONE, MARKED_DOWN_SHUTDOWN_SESSIONS };
 
 /* The words of each CHOICE option stand in config.c, in the order of its enum (log_level and
  * log_format: base/log.h). */

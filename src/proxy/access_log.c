@@ -109,6 +109,10 @@ void access_log_decision(const struct session *s, const struct place *place,
 	log_real(&l, "load_factor", choice->terms.load_factor);
 	log_real(&l, "score", choice->terms.score);
 	log_uint(&l, "own_country", choice->terms.own_country);
+	if (choice->terms.ramp != LIVE_NO_RAMP)
+		log_uint(&l, "ramp", choice->terms.ramp);
+	if (table_in_panic(s->worker->table, s->service->app[0] != '\0' ? s->service->app : NULL))
+		log_uint(&l, "panic", 1);
 	log_uint(&l, "retries", s->retries);
 	log_end(&l);
 }

@@ -76,6 +76,16 @@ int crew_post_geo(struct crew *c, struct geo_db *geo)
 	return err;
 }
 
+int crew_sweep(struct crew *c)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < c->started; i++)
+		if (worker_post_sweep(&c->shared.workers[i]) != 0)
+			err = -ENOMEM;
+	return err;
+}
+
 int crew_stop(struct crew *c)
 {
 	int err = 0;

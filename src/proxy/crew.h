@@ -30,6 +30,8 @@ MUST_CHECK int crew_new(const struct crew_options *options, struct table *table,
  * -ENOMEM is returned. */
 MUST_CHECK int crew_post_table(struct crew *c, struct table *table);
 MUST_CHECK int crew_post_geo(struct crew *c, struct geo_db *geo);
+/* Sessions of backends that are gone or down may have to end (route/drain.h): look over them. */
+MUST_CHECK int crew_sweep(struct crew *c);
 /* Accept what is queued, then no more. */
 MUST_CHECK int crew_stop(struct crew *c);
 /* Has every worker stopped accepting? */

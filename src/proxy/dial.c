@@ -73,10 +73,19 @@ void dial_start(struct session *s, const struct endpoint *dst)
 	try_next(s);
 }
 
+/* Does a failed try say something of the backend? */
+static bool is_backends_failure(int err)
+{
+	return err != ECANCELED         /* dial_elsewhere() */
+	       && err != EADDRNOTAVAIL; /* no free port here */
+}
+
 /* The try failed: its place is free again, and it is not tried twice for this client. */
 static void try_failed(struct session *s, int err)
 {
 	access_log_connect_failed(s, err);
+	if (is_backends_failure(err))
+		live_note_failure(s->worker->shared->live, s->slot);
 	/* What was sent to it is still in the client's socket. */
 	s->dir[CLIENT].bytes -= s->dial->flight;
 	s->dial->flight = 0;
@@ -296,10 +305,20 @@ void dial_again(struct session *s, int err)
 	/* The client's direction has not begun: its first bytes went past the relay. */
 	s->connected = false;
 	s->settled = false;
+	s->noted = false;
+	s->ending = false;
 	relay_done(&s->dir[BACKEND], shared);
 	relay_init(&s->dir[BACKEND], shared->mode);
 	session_move(s, SESSION_DIAL);
 	fail_and_go_on(s, err);
+}
+
+void dial_elsewhere(struct session *s)
+{
+	if (s->state == SESSION_DIAL)
+		fail_and_go_on(s, ECANCELED);
+	else
+		dial_again(s, ECANCELED);
 }
 
 bool dial_pass_flight(struct session *s)

@@ -43,6 +43,9 @@ void dial_timeout(struct session *s, uint64_t now_ms);
 /* The connected backend reset the connection before it answered: go on with the next one. */
 void dial_again(struct session *s, int err);
 
+/* The backend is not to have the session any more, through no fault of its own. */
+void dial_elsewhere(struct session *s);
+
 /* Passes the client's first bytes on without taking them off its socket, so that they can be sent
  * again. False: that is not possible or not wanted any more, relay them the plain way. */
 MUST_CHECK bool dial_pass_flight(struct session *s);

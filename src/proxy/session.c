@@ -80,6 +80,14 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* In full; end times are less than 2^31 ms away. */
+static uint64_t end_ms(const struct session *s)
+{
+	uint64_t now_ms = s->worker->now_ms;
+
+	return now_ms + (uint64_t)(int64_t)(int32_t)(s->end_ms - (uint32_t)now_ms);
+}
+
 static uint64_t deadline_ms(const struct session *s)
 {
 	uint64_t limit_ms;
@@ -92,6 +100,8 @@ static uint64_t deadline_ms(const struct session *s)
 	case SESSION_RELAY:
 		idle_limit(s, &limit_ms);
 		limit_ms += s->active_ms;
+		if (s->ending)
+			limit_ms = earlier(limit_ms, end_ms(s));
 		if (!s->settled)
 			limit_ms = earlier(limit_ms, s->accept_ns / 1000000 + SETTLE_MS);
 		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
@@ -128,11 +138,30 @@ struct binding session_binding(const struct session *s)
 	return (struct binding){.slot = s->slot, .generation = live_generation(live, s->slot)};
 }
 
+/* Has the backend given any sign of life? Until then the session can still go elsewhere. */
+static bool backend_answered(const struct session *s)
+{
+	const struct relay *r = &s->dir[BACKEND];
+
+	return r->bytes != 0 || relay_pending(r) || r->state != RELAY_FLOWING;
+}
+
+/* The backend has served this client: it answered, or kept the connection for a while. */
+static void note_success(struct session *s)
+{
+	if (s->noted)
+		return;
+	s->noted = true;
+	live_note_success(s->worker->shared->live, s->slot);
+}
+
 void session_close(struct session *s, enum close_reason reason)
 {
 	struct worker *w = s->worker;
 	struct live *live = w->shared->live;
 
+	if (s->connected && backend_answered(s))
+		note_success(s);
 	session_move(s, SESSION_CLOSED);
 	access_log_session(s, reason, clock_now_ns());
 	dial_free(s);
@@ -206,6 +235,10 @@ static void session_abort(struct session *s, unsigned dead, int err)
 {
 	if (s->dial != NULL)
 		dial_commit(s); /* what the backend has must not be sent to it again */
+	if (dead == BACKEND && !s->noted && !backend_answered(s)) {
+		live_note_failure(s->worker->shared->live, s->slot);
+		s->noted = true; /* it has had what it gets */
+	}
 	session_move(s, SESSION_ABORT);
 	if (err == ETIMEDOUT) /* TCP gave up: keepalive, TCP_USER_TIMEOUT */
 		s->abort_reason = dead == CLIENT ? CLOSE_CLIENT_TIMEOUT : CLOSE_SERVER_TIMEOUT;
@@ -221,14 +254,6 @@ static void session_abort(struct session *s, unsigned dead, int err)
 
 /* ---- RELAY ---- */
 
-/* Has the backend given any sign of life? Until then the session can still go elsewhere. */
-static bool backend_answered(const struct session *s)
-{
-	const struct relay *r = &s->dir[BACKEND];
-
-	return r->bytes != 0 || relay_pending(r) || r->state != RELAY_FLOWING;
-}
-
 static void pump(struct session *s, unsigned side);
 
 static void commit(struct session *s)
@@ -236,6 +261,12 @@ static void commit(struct session *s)
 	dial_commit(s);
 	session_arm(s);
 	pump(s, CLIENT);
+}
+
+bool session_unserved(const struct session *s)
+{
+	return s->dial != NULL && s->dial->flight == 0 && !backend_answered(s) &&
+	       socket_waiting(s->end[BACKEND].fd) == 0;
 }
 
 void session_end_failed(struct session *s, unsigned side, int err)
@@ -280,8 +311,10 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 		session_close(s, CLOSE_RESOURCES);
 		return;
 	}
-	if (side == BACKEND && s->dial != NULL && backend_answered(s))
+	if (side == BACKEND && s->dial != NULL && backend_answered(s)) {
+		note_success(s);
 		commit(s);
+	}
 }
 
 static void run_direction(struct session *s, unsigned side)
@@ -424,7 +457,12 @@ static void relay_timeout(struct session *s, uint64_t now_ms)
 
 	if (!s->settled && now_ms >= s->accept_ns / 1000000 + SETTLE_MS) {
 		s->settled = true;
+		note_success(s);
 		socket_tune_long(s->end[BACKEND].fd, &s->worker->tcp);
+	}
+	if (s->ending && now_ms >= end_ms(s)) {
+		sweep_end(s);
+		return;
 	}
 	reason = idle_limit(s, &limit_ms);
 	if (now_ms >= s->active_ms + limit_ms)

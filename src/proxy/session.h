@@ -62,6 +62,7 @@ struct session {
 	struct endpoint backend_addr;
 	uint32_t slot;       /* of the backend where a connection is reserved, or LIVE_NO_SLOT */
 	uint32_t connect_us; /* of the try that succeeded */
+	uint32_t end_ms;     /* monotonic, its low 32 bits: when it is to end; holds if ending */
 	uint16_t retries;
 	region_id region;
 	char country[2]; /* zeroes: unknown */
@@ -73,6 +74,8 @@ struct session {
 	bool from_affinity : 1;
 	bool settled : 1;   /* has lived for SETTLE_MS */
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
+	bool noted : 1;     /* the backend has had its success counted */
+	bool ending : 1;    /* its backend is gone, and end_ms holds */
 };
 
 /* Takes a client that the listener accepted (its connection is counted in live): fd, its address
@@ -88,6 +91,9 @@ void session_close(struct session *s, enum close_reason reason);
 
 /* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
 struct binding session_binding(const struct session *s);
+/* For sweep.c: a relaying session of which nothing has passed either way, so that it can go to
+ * another backend as if it had not been at this one. */
+bool session_unserved(const struct session *s);
 /* For dial.c: a backend is connected; an end of a relaying session has failed. */
 void session_connected(struct session *s);
 void session_end_failed(struct session *s, unsigned side, int err);

@@ -21,7 +21,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum mail_kind { MAIL_TABLE, MAIL_GEO, MAIL_CLIENT, MAIL_STOP, MAIL_LEAVE };
+enum mail_kind { MAIL_TABLE, MAIL_GEO, MAIL_CLIENT, MAIL_SWEEP, MAIL_STOP, MAIL_LEAVE };
 
 struct mail {
 	struct message message;
@@ -66,6 +66,11 @@ int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
                        struct service *service)
 {
 	return post(w, MAIL_CLIENT, (struct mail){.fd = fd, .peer = *peer, .service = service});
+}
+
+int worker_post_sweep(struct worker *w)
+{
+	return post(w, MAIL_SWEEP, (struct mail){0});
 }
 
 int worker_post_stop(struct worker *w)
@@ -186,6 +191,9 @@ static void read_mail(struct worker *w)
 		case MAIL_CLIENT:
 			session_start(w, mail->fd, &mail->peer, mail->service);
 			break;
+		case MAIL_SWEEP:
+			sweep_start(w);
+			break;
 		case MAIL_STOP:
 			stop(w);
 			break;
@@ -231,6 +239,7 @@ static void free_dead(struct worker *w)
 
 static void close_all(struct worker *w)
 {
+	sweep_stop(w);
 	while (!list_empty(&w->sessions))
 		session_close(list_entry(w->sessions.next, struct session, node), CLOSE_SHUTDOWN);
 	free_dead(w);
@@ -241,7 +250,7 @@ static int wait_for_events(struct worker *w, struct epoll_event *events)
 {
 	int wait_ms = 0, n;
 
-	if (list_empty(&w->bulk))
+	if (list_empty(&w->bulk) && !sweep_active(w))
 		wait_ms = timer_wheel_wait_ms(&w->timers, clock_now_ms());
 	if (wait_ms != 0 && w->spin_ns != 0) {
 		uint64_t until_ns = clock_now_ns() + w->spin_ns;
@@ -273,6 +282,8 @@ static void turn(struct worker *w)
 		list_remove(&s->turn);
 		session_turn(s);
 	}
+	if (sweep_active(w))
+		sweep_turn(w);
 	free_dead(w);
 }
 
@@ -321,6 +332,7 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	list_init(&w->sessions);
 	list_init(&w->dead);
 	list_init(&w->bulk);
+	sweep_init(&w->sweep);
 	object_pool_init(&w->session_pool, sizeof(struct session));
 	timer_wheel_init(&w->timers, clock_now_ms());
 	w->tcp = (struct tcp_options){
@@ -328,6 +340,8 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 		.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,
 		.congestion = c->backend_tcp_congestion,
 	};
+	w->drain.close_spread_ms = c->close_spread_secs * 1000;
+	w->drain.shutdown_sessions = c->on_marked_down == MARKED_DOWN_SHUTDOWN_SESSIONS;
 	w->spin_ns = c->busy_spin_us * 1000;
 	w->relay.mode = (enum relay_mode)c->relay_mode;
 	pipe_pool_init(&w->relay.pipes,

@@ -1,6 +1,6 @@
 /* A worker: one thread, one epoll loop, its own sessions. Nothing it does blocks, and it touches no
  * files. Each turn of the loop serves in this order: sockets (interactive traffic), messages, due
- * timers, then one quantum each way of one session with bulk. */
+ * timers, then one quantum each way of one session with bulk, and a turn of a sweep. */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
 
@@ -13,7 +13,9 @@
 #include "net/mailbox.h"
 #include "net/timer.h"
 #include "proxy/relay.h"
+#include "proxy/sweep.h"
 #include "route/affinity.h"
+#include "route/drain.h"
 #include "route/live.h"
 #include "route/table.h"
 
@@ -58,12 +60,14 @@ struct worker {
 	struct list dead; /* sessions closed in this turn */
 	struct list bulk; /* sessions that wait for their turn, first come first served */
 	struct object_pool session_pool;
+	struct sweep sweep;
 	struct relay_shared relay;
 	struct timer_wheel timers;
 	struct rng rng;
 	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */
-	uint64_t now_ns;        /* monotonic, of this turn */
+	struct drain_rules drain;
+	uint64_t now_ns; /* monotonic, of this turn */
 	uint64_t now_ms;
 	bool mail_waits;
 	bool started; /* has a thread */
@@ -79,6 +83,8 @@ MUST_CHECK int worker_start(struct worker *w);
 /* Any thread. 0 or -ENOMEM. References are taken. */
 MUST_CHECK int worker_post_table(struct worker *w, struct table *table);
 MUST_CHECK int worker_post_geo(struct worker *w, struct geo_db *geo);
+/* Look over the sessions: backends are gone or down. */
+MUST_CHECK int worker_post_sweep(struct worker *w);
 /* Accept what is queued and then no more; sessions go on. */
 MUST_CHECK int worker_post_stop(struct worker *w);
 /* Close what is left and end the thread. */

@@ -9,12 +9,11 @@
  *   - The client's own country stands together in its group, so looking there first is a short
  * scan.
  *   - While backends are idle, the best are the idle ones, and a few draws by weight find one of
- *     them however many there are (draw_idle).
- *   - A weight that an agent has lowered only makes a member dearer, so what is worked out from the
- *     whole weight is still the least that it can cost.
+ *     them however many there are (draw_idle). One in slow start never counts as idle.
  *   - Otherwise members are first weighed, many together, by one multiplication each in single
  *     precision and therefore with some slack; only one that may be among the best is scored in
- *     double precision as the rule does.
+ *     double precision as the rule does. A ramp, or a weight that an agent has lowered, can only
+ *     raise a score, so the first weighing need not know of it.
  *
  * Connection counts change while they are scanned. Whatever is found was true of each backend at
  * some moment of the scan; who needs a place still has to reserve it.
@@ -47,6 +46,7 @@ struct search {
 	const struct pool *pool;
 	const _Atomic uint32_t *counts;
 	struct rng *rng;
+	bool panic; /* faults are ignored */
 
 	const struct backend *best; /* NULL: none yet */
 	uint32_t connections;       /* of best, when it was looked at */
@@ -87,10 +87,53 @@ static double full_score(unsigned region, double load_factor, double weight)
 	return region * REGION_STEP + load_factor / weight;
 }
 
+/* In slow start: see balancer.h. */
+static double ramped_score(unsigned region, uint32_t connections, uint32_t soft_limit,
+                           double weight, uint8_t ramp)
+{
+	double load_factor = ((double)connections + 1) / soft_limit;
+
+	return full_score(region, load_factor, weight * (ramp / 100.0));
+}
+
+static double score_of(unsigned region, uint32_t connections, uint32_t soft_limit, double weight,
+                       uint8_t ramp)
+{
+	if (ramp != LIVE_NO_RAMP)
+		return ramped_score(region, connections, soft_limit, weight, ramp);
+	return full_score(region, (double)connections / soft_limit, weight);
+}
+
+/* For the client's own country; in slow start that part of the limit counts. */
+static bool under_soft_limit(uint32_t connections, uint32_t soft_limit, uint8_t ramp)
+{
+	if (ramp == LIVE_NO_RAMP)
+		return connections < soft_limit;
+	return (uint64_t)connections * 100 < (uint64_t)soft_limit * ramp;
+}
+
+/* What has been seen of it, or what it says of itself. */
+static enum exclusion exclusion_by_faults(const struct table *t, uint32_t slot, const char *app)
+{
+	unsigned faults = live_faults(t->live, slot);
+
+	if ((faults & LIVE_AGENT_MAINT) != 0)
+		return EXCLUDED_AGENT_MAINT;
+	if ((faults & LIVE_AGENT_DRAIN) != 0)
+		return EXCLUDED_AGENT_DRAIN;
+	if (!live_is_shut(t->live, slot) || table_in_panic(t, app))
+		return EXCLUDED_NOT;
+	if ((faults & LIVE_CHECK_DOWN) != 0)
+		return EXCLUDED_CHECK_DOWN;
+	if ((faults & LIVE_AGENT_DOWN) != 0)
+		return EXCLUDED_AGENT_DOWN;
+	return EXCLUDED_EJECTED;
+}
+
 static enum exclusion exclusion_of(const struct table *t, const struct backend *b,
                                    const struct balancer_query *q, uint32_t connections)
 {
-	unsigned faults = live_faults(t->live, b->slot);
+	enum exclusion faults;
 
 	if (b->deleted)
 		return EXCLUDED_DELETED;
@@ -98,22 +141,15 @@ static enum exclusion exclusion_of(const struct table *t, const struct backend *
 		return EXCLUDED_UNHEALTHY;
 	if (b->state == STATE_MAINT)
 		return EXCLUDED_MAINT;
-	if (b->state == STATE_DRAIN)
+	if (b->state == STATE_DRAIN && !(q->bound && live_in_grace(t->live, b->slot, q->now_ms)))
 		return EXCLUDED_DRAIN;
 	if (b->weight == 0 || live_weight_percent(t->live, b->slot) == 0)
 		return EXCLUDED_WEIGHT;
 	if (q->app != NULL && strcmp(q->app, b->app) != 0)
 		return EXCLUDED_APP;
-	if ((faults & LIVE_CHECK_DOWN) != 0)
-		return EXCLUDED_CHECK_DOWN;
-	if ((faults & LIVE_AGENT_DOWN) != 0)
-		return EXCLUDED_AGENT_DOWN;
-	if ((faults & LIVE_AGENT_DRAIN) != 0)
-		return EXCLUDED_AGENT_DRAIN;
-	if ((faults & LIVE_AGENT_MAINT) != 0)
-		return EXCLUDED_AGENT_MAINT;
-	if ((faults & LIVE_EJECTED) != 0)
-		return EXCLUDED_EJECTED;
+	faults = exclusion_by_faults(t, b->slot, q->app);
+	if (faults != EXCLUDED_NOT)
+		return faults;
 	if (connections >= b->hard_limit)
 		return EXCLUDED_FULL;
 	if (tried_has(q->tried, b->slot))
@@ -128,15 +164,18 @@ static struct balancer_terms judge(const struct table *t, const struct backend *
 		.exclusion = exclusion_of(t, b, q, connections),
 		.region_score = region_score(t, q, b->region),
 		.connections = connections,
+		.ramp = live_ramp(t->live, b->slot),
 		.load_factor = (double)connections / b->soft_limit,
 	};
 	double weight = lowered(b->weight, live_weight_percent(t->live, b->slot));
 	int country = country_index(q->country);
 
 	if (weight > 0)
-		terms.score = full_score(terms.region_score, terms.load_factor, weight);
+		terms.score = score_of(terms.region_score, connections, b->soft_limit, weight,
+		                       terms.ramp);
 	terms.own_country = terms.region_score == 0 && country != COUNTRY_INDEX_NONE &&
-	                    country == country_index(b->country) && connections < b->soft_limit;
+	                    country == country_index(b->country) &&
+	                    under_soft_limit(connections, b->soft_limit, terms.ramp);
 	return terms;
 }
 
@@ -206,7 +245,10 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 /* Not for this client, whatever its score. */
 static bool is_out(const struct search *s, uint32_t slot)
 {
-	return live_faults(s->t->live, slot) != 0 || tried_has(s->q->tried, slot);
+	if (live_is_shut(s->t->live, slot) &&
+	    (!s->panic || (live_faults(s->t->live, slot) & LIVE_STATED) != 0))
+		return true;
+	return tried_has(s->q->tried, slot);
 }
 
 /* One member, as the rule has it. Its slot is looked at only when it may win. */
@@ -217,6 +259,7 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
 	double score = full_score(region, 0, 1);
 	unsigned percent;
+	uint8_t ramp;
 
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
@@ -226,12 +269,14 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	if (score > s->score || is_out(s, slot))
 		return;
 	percent = live_weight_percent(s->t->live, slot);
+	ramp = live_ramp(s->t->live, slot);
 	if (percent == 0)
 		return;
-	if (percent < 100 && now > 0) {
-		score = full_score(region, (double)now / p->soft_limits[i],
-		                   lowered(p->weights[i], percent));
-		if (score > s->score)
+	if (ramp != LIVE_NO_RAMP || percent < 100) {
+		score = score_of(region, now, p->soft_limits[i], lowered(p->weights[i], percent),
+		                 ramp);
+		if (score > s->score ||
+		    (under_soft && !under_soft_limit(now, p->soft_limits[i], ramp)))
 			return;
 	}
 	if (score < s->score) {
@@ -292,7 +337,8 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 	const struct backend *b = &s->t->backends[s->pool->members[member]];
 
 	return atomic_load_explicit(&s->counts[slot], memory_order_relaxed) == 0 &&
-	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot);
+	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot) &&
+	       live_ramp(s->t->live, slot) == LIVE_NO_RAMP;
 }
 
 /* A lowered weight: a member that was drawn by its whole weight keeps the draw with that chance, at
@@ -405,6 +451,7 @@ const struct backend *balancer_pick(const struct table *t, const struct balancer
 
 	if (s.pool == NULL)
 		return NULL;
+	s.panic = pool_in_panic(s.pool);
 	for (unsigned region = 0; region <= REGION_SCORE_MAX; region++)
 		if (s.score < full_score(region, 0, 1) || scan_groups(&s, region))
 			break;

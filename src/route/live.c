@@ -5,8 +5,11 @@
  * every worker adds to them and every decision scans them, so nothing else lies between. The slots
  * beside them (id, generation, number of tables that hold it) change only in the control thread,
  * and only while nobody holds the slot; the count of holders is atomic because the last user of a
- * table, in whatever thread, lets go, and so are the faults and the percentage of the weight. The
- * index from id to slot is the control thread's alone.
+ * table, in whatever thread, lets go, and so are the marks of a slot (faults, weight
+ * percentage, trials, ramp, grace).
+ * The outcomes of connections are workers' to add and the control thread's to read; that it need
+ * not read them all each time, a bit says which slots have failed. The index from id to slot is the
+ * control thread's alone.
  *
  * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
  * and the table holds the slot. When the control thread reads no holders (acquire, against the
@@ -31,6 +34,7 @@
 _Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "a count is laid out as a number");
 
 #define BUCKETS_MIN 64
+#define FAILED_WORDS (LIVE_SLOTS_MAX / LIVE_SLOTS_A_WORD)
 
 struct slot {
 	char *id;                    /* NULL: not given out */
@@ -40,12 +44,24 @@ struct slot {
 	uint32_t id_hash;
 	_Atomic uint8_t faults;         /* enum live_fault, or-ed */
 	_Atomic uint8_t weight_percent; /* 0..100 */
+	_Atomic uint8_t trials;         /* clients that may still try an ejected backend */
+	_Atomic uint8_t ramp;           /* percent, or LIVE_NO_RAMP */
+	_Atomic uint32_t grace_until_s; /* 0: none */
+};
+
+struct outcomes {
+	_Atomic uint32_t successes;
+	_Atomic uint32_t failures;
+	_Atomic uint32_t failures_in_a_row;
 };
 
 struct live {
 	_Atomic uint32_t *connections; /* LIVE_SLOTS_MAX, by slot */
 	struct slot *slots;            /* LIVE_SLOTS_MAX */
+	struct outcomes *outcomes;     /* LIVE_SLOTS_MAX */
+	_Atomic uint64_t *failed; /* a bit a slot: has failed since the control thread looked */
 	_Atomic uint32_t slot_end;
+	_Atomic uint32_t fault_version;
 
 	/* The control thread's. */
 	uint32_t *buckets; /* heads of chains of slots, by id; a power of two */
@@ -96,7 +112,10 @@ struct live *live_new(void)
 	l->buckets = buckets_new(BUCKETS_MIN);
 	l->connections = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->connections));
 	l->slots = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->slots));
-	if (l->buckets == NULL || l->connections == NULL || l->slots == NULL) {
+	l->outcomes = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->outcomes));
+	l->failed = map_lazily(FAILED_WORDS * sizeof(*l->failed));
+	if (l->buckets == NULL || l->connections == NULL || l->slots == NULL ||
+	    l->outcomes == NULL || l->failed == NULL) {
 		live_free(l);
 		return NULL;
 	}
@@ -112,6 +131,8 @@ void live_free(struct live *l)
 	end = live_slot_end(l);
 	for (uint32_t i = 0; i < end; i++)
 		free(l->slots[i].id);
+	unmap(l->failed, FAILED_WORDS * sizeof(*l->failed));
+	unmap(l->outcomes, LIVE_SLOTS_MAX * sizeof(*l->outcomes));
 	unmap(l->slots, LIVE_SLOTS_MAX * sizeof(*l->slots));
 	unmap(l->connections, LIVE_SLOTS_MAX * sizeof(*l->connections));
 	free(l->buckets);
@@ -180,6 +201,22 @@ static void free_slot(struct live *l, uint32_t i)
 	l->free = i;
 }
 
+/* Nothing is known of a backend that has just got a slot. */
+static void forget(struct live *l, uint32_t i)
+{
+	struct slot *s = &l->slots[i];
+	struct outcomes *o = &l->outcomes[i];
+
+	atomic_store_explicit(&s->faults, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->weight_percent, 100, memory_order_relaxed);
+	atomic_store_explicit(&s->trials, 0, memory_order_relaxed);
+	atomic_store_explicit(&s->ramp, LIVE_NO_RAMP, memory_order_relaxed);
+	atomic_store_explicit(&s->grace_until_s, 0, memory_order_relaxed);
+	atomic_store_explicit(&o->successes, 0, memory_order_relaxed);
+	atomic_store_explicit(&o->failures, 0, memory_order_relaxed);
+	atomic_store_explicit(&o->failures_in_a_row, 0, memory_order_relaxed);
+}
+
 static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *ret_slot)
 {
 	char *copy = strdup(id);
@@ -202,8 +239,7 @@ static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *
 	s->id = copy;
 	s->id_hash = id_hash;
 	atomic_fetch_add_explicit(&s->generation, 1, memory_order_relaxed);
-	atomic_store_explicit(&s->faults, 0, memory_order_relaxed);
-	atomic_store_explicit(&s->weight_percent, 100, memory_order_relaxed);
+	forget(l, i);
 	bucket = bucket_of(l, id_hash);
 	s->next = *bucket;
 	*bucket = i;
@@ -326,36 +362,159 @@ void live_release(struct live *l, uint32_t slot)
 	count_down(&l->connections[slot]);
 }
 
+/* ---- marks ---- */
+
+static struct slot *slot_at(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return &l->slots[slot];
+}
+
 void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on)
 {
-	_Atomic uint8_t *faults;
+	_Atomic uint8_t *faults = &slot_at(l, slot)->faults;
+	uint8_t bit = (uint8_t)fault;
+	uint8_t before = on ? atomic_fetch_or_explicit(faults, bit, memory_order_relaxed)
+	                    : atomic_fetch_and_explicit(faults, (uint8_t)~bit,
+	                                                memory_order_relaxed);
 
-	CHECK(slot < LIVE_SLOTS_MAX);
-	faults = &l->slots[slot].faults;
-	if (on)
-		atomic_fetch_or_explicit(faults, (uint8_t)fault, memory_order_relaxed);
-	else
-		atomic_fetch_and_explicit(faults, (uint8_t) ~(unsigned)fault, memory_order_relaxed);
+	if (((before & bit) != 0) != on)
+		atomic_fetch_add_explicit(&l->fault_version, 1, memory_order_release);
 }
 
 unsigned live_faults(const struct live *l, uint32_t slot)
 {
-	CHECK(slot < LIVE_SLOTS_MAX);
-	return atomic_load_explicit(&l->slots[slot].faults, memory_order_relaxed);
+	return atomic_load_explicit(&slot_at(l, slot)->faults, memory_order_relaxed);
 }
 
 void live_set_weight_percent(struct live *l, uint32_t slot, unsigned percent)
 {
-	CHECK(slot < LIVE_SLOTS_MAX && percent <= 100);
-	atomic_store_explicit(&l->slots[slot].weight_percent, (uint8_t)percent,
+	CHECK(percent <= 100);
+	atomic_store_explicit(&slot_at(l, slot)->weight_percent, (uint8_t)percent,
 	                      memory_order_relaxed);
 }
 
 unsigned live_weight_percent(const struct live *l, uint32_t slot)
 {
-	CHECK(slot < LIVE_SLOTS_MAX);
-	return atomic_load_explicit(&l->slots[slot].weight_percent, memory_order_relaxed);
+	return atomic_load_explicit(&slot_at(l, slot)->weight_percent, memory_order_relaxed);
 }
+
+uint32_t live_fault_version(const struct live *l)
+{
+	return atomic_load_explicit(&l->fault_version, memory_order_acquire);
+}
+
+void live_set_trials(struct live *l, uint32_t slot, uint8_t clients)
+{
+	atomic_store_explicit(&slot_at(l, slot)->trials, clients, memory_order_relaxed);
+}
+
+bool live_is_shut(const struct live *l, uint32_t slot)
+{
+	const struct slot *s = slot_at(l, slot);
+	unsigned faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
+
+	if (faults == LIVE_EJECTED)
+		return atomic_load_explicit(&s->trials, memory_order_relaxed) == 0;
+	return faults != 0;
+}
+
+bool live_admit(struct live *l, uint32_t slot)
+{
+	struct slot *s = slot_at(l, slot);
+	unsigned faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
+	uint8_t left;
+
+	if (faults != LIVE_EJECTED)
+		return faults == 0;
+	left = atomic_load_explicit(&s->trials, memory_order_relaxed);
+	do {
+		if (left == 0)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&s->trials, &left, left - 1, memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
+
+void live_set_ramp(struct live *l, uint32_t slot, uint8_t percent)
+{
+	CHECK(percent < 100);
+	atomic_store_explicit(&slot_at(l, slot)->ramp, percent, memory_order_relaxed);
+}
+
+uint8_t live_ramp(const struct live *l, uint32_t slot)
+{
+	return atomic_load_explicit(&slot_at(l, slot)->ramp, memory_order_relaxed);
+}
+
+void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms)
+{
+	atomic_store_explicit(&slot_at(l, slot)->grace_until_s, (uint32_t)((until_ms + 999) / 1000),
+	                      memory_order_relaxed);
+}
+
+bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms)
+{
+	uint32_t until_s = atomic_load_explicit(&slot_at(l, slot)->grace_until_s,
+	                                        memory_order_relaxed);
+
+	return now_ms < (uint64_t)until_s * 1000;
+}
+
+/* ---- outcomes ---- */
+
+void live_note_success(struct live *l, uint32_t slot)
+{
+	struct outcomes *o = &l->outcomes[slot];
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	atomic_fetch_add_explicit(&o->successes, 1, memory_order_relaxed);
+	if (atomic_load_explicit(&o->failures_in_a_row, memory_order_relaxed) != 0)
+		atomic_store_explicit(&o->failures_in_a_row, 0, memory_order_relaxed);
+}
+
+void live_note_failure(struct live *l, uint32_t slot)
+{
+	struct outcomes *o = &l->outcomes[slot];
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	atomic_fetch_add_explicit(&o->failures, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&o->failures_in_a_row, 1, memory_order_relaxed);
+	/* Released: who sees the bit sees the counts. */
+	atomic_fetch_or_explicit(&l->failed[slot / LIVE_SLOTS_A_WORD],
+	                         UINT64_C(1) << slot % LIVE_SLOTS_A_WORD, memory_order_release);
+}
+
+struct live_outcomes live_outcomes(const struct live *l, uint32_t slot)
+{
+	const struct outcomes *o = &l->outcomes[slot];
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return (struct live_outcomes){
+		.successes = atomic_load_explicit(&o->successes, memory_order_relaxed),
+		.failures = atomic_load_explicit(&o->failures, memory_order_relaxed),
+		.failures_in_a_row = atomic_load_explicit(&o->failures_in_a_row,
+	                                                  memory_order_relaxed),
+	};
+}
+
+void live_forgive(struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	atomic_store_explicit(&l->outcomes[slot].failures_in_a_row, 0, memory_order_relaxed);
+}
+
+uint64_t live_take_failed(struct live *l, uint32_t first)
+{
+	_Atomic uint64_t *word = &l->failed[first / LIVE_SLOTS_A_WORD];
+
+	CHECK(first < LIVE_SLOTS_MAX && first % LIVE_SLOTS_A_WORD == 0);
+	if (atomic_load_explicit(word, memory_order_relaxed) == 0)
+		return 0;
+	return atomic_exchange_explicit(word, 0, memory_order_acquire);
+}
+
+/* ---- the whole process ---- */
 
 bool live_reserve_total(struct live *l, uint32_t max_conn)
 {

@@ -57,9 +57,51 @@ enum live_fault {
 	LIVE_AGENT_MAINT = 1 << 4,
 };
 
+/* These are statements, not suspicions: nothing overrides them. */
+#define LIVE_STATED (LIVE_AGENT_DRAIN | LIVE_AGENT_MAINT)
+
 void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on);
 /* The faults of a slot, or-ed; 0: none. */
 unsigned live_faults(const struct live *l, uint32_t slot);
+/* Changes whenever a fault of any slot really does. Who reads a version and then the faults will
+ * see a later change by a later version. */
+uint32_t live_fault_version(const struct live *l);
+
+/* An ejected backend is tried by a few clients before it counts as sound again: so many may still
+ * come. Control thread; 0..255. */
+void live_set_trials(struct live *l, uint32_t slot, uint8_t clients);
+/* Do its faults, trials considered, speak against another client? */
+bool live_is_shut(const struct live *l, uint32_t slot);
+/* The same for a client that is about to go there; takes one of the trials. */
+MUST_CHECK bool live_admit(struct live *l, uint32_t slot);
+
+/* Slow start: the percentage of its weight that counts, 1..99; LIVE_NO_RAMP: all of it. Set by the
+ * control thread. */
+#define LIVE_NO_RAMP 0
+void live_set_ramp(struct live *l, uint32_t slot, uint8_t percent);
+uint8_t live_ramp(const struct live *l, uint32_t slot);
+
+/* Drain: until when clients that had this backend may come back to it (monotonic ms, rounded up to
+ * a second); 0: they may not. Set by the control thread. */
+void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms);
+bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms);
+
+/* What came of connections, counted by the workers since the slot was given out. */
+struct live_outcomes {
+	uint32_t successes;
+	uint32_t failures;
+	uint32_t failures_in_a_row;
+};
+
+void live_note_success(struct live *l, uint32_t slot);
+void live_note_failure(struct live *l, uint32_t slot);
+struct live_outcomes live_outcomes(const struct live *l, uint32_t slot);
+/* Control thread: no failure in a row yet. */
+void live_forgive(struct live *l, uint32_t slot);
+/* Control thread: which of the LIVE_SLOTS_A_WORD slots from first (a multiple of it) on have failed
+ * since this was last asked, a bit each. */
+#define LIVE_SLOTS_A_WORD 64
+uint64_t live_take_failed(struct live *l, uint32_t first);
 
 /* The part of its weight that a backend has for now, 0..100; 100 for a slot newly given out. Set by
  * the health thread as the backend's agent says; read relaxed. */

@@ -88,23 +88,38 @@ static struct binding binding_of(const struct table *t, const struct backend *b)
 	return (struct binding){.slot = b->slot, .generation = live_generation(t->live, b->slot)};
 }
 
+/* Takes a place there, and one of its trials where it is to be tried. False: somebody else was
+ * faster. */
+static bool take_place(const struct table *t, const struct backend *b, const char *app)
+{
+	if (!live_reserve(t->live, b->slot, b->hard_limit))
+		return false;
+	if (live_faults(t->live, b->slot) == 0 || table_in_panic(t, app) ||
+	    live_admit(t->live, b->slot))
+		return true;
+	live_release(t->live, b->slot);
+	return false;
+}
+
 /* The backend that the client had, with a place reserved, if it can have it again. */
 static bool choose_by_affinity(const struct policy_query *q, const struct balancer_query *bq,
                                struct choice *ret_choice)
 {
 	const struct table *t = q->table;
 	const struct backend *b;
+	struct balancer_query bound = *bq;
 	struct balancer_terms terms;
 	struct binding binding;
 
+	bound.bound = true;
 	if (q->affinity == NULL ||
 	    !affinity_find(q->affinity, q->client, q->service->key, q->now_ms, &binding))
 		return false;
 	b = table_backend_in_slot(t, binding.slot);
 	if (b == NULL || live_generation(t->live, binding.slot) != binding.generation)
 		return false;
-	terms = balancer_judge(t, b, bq);
-	if (terms.exclusion != EXCLUDED_NOT || !live_reserve(t->live, b->slot, b->hard_limit))
+	terms = balancer_judge(t, b, &bound);
+	if (terms.exclusion != EXCLUDED_NOT || !take_place(t, b, bq->app))
 		return false;
 	*ret_choice = (struct choice){
 		.backend = b,
@@ -119,6 +134,7 @@ static bool choose_by_affinity(const struct policy_query *q, const struct balanc
 static int why_none(const struct table *t, const struct balancer_query *bq)
 {
 	const struct pool *pool = table_pool(t, bq->app);
+	bool panic = pool != NULL && pool_in_panic(pool);
 	int why = -ENOENT;
 
 	for (uint32_t i = 0; pool != NULL && i < pool->member_count; i++) {
@@ -127,7 +143,7 @@ static int why_none(const struct table *t, const struct balancer_query *bq)
 		if (tried_has(bq->tried, slot) &&
 		    live_connections(t->live, slot) < pool->hard_limits[i])
 			return -EHOSTUNREACH;
-		if (live_faults(t->live, slot) == 0)
+		if (panic || !live_is_shut(t->live, slot))
 			why = -EAGAIN;
 	}
 	return why;
@@ -141,6 +157,7 @@ int policy_choose(const struct policy_query *q, struct choice *ret_choice)
 		.country = q->place->country,
 		.region = q->place->region,
 		.tried = q->tried,
+		.now_ms = q->now_ms,
 	};
 	struct balancer_terms terms;
 
@@ -151,7 +168,7 @@ int policy_choose(const struct policy_query *q, struct choice *ret_choice)
 
 		if (b == NULL)
 			return why_none(t, &bq);
-		if (!live_reserve(t->live, b->slot, b->hard_limit))
+		if (!take_place(t, b, bq.app))
 			continue;
 		*ret_choice = (struct choice){
 			.backend = b,

@@ -7,8 +7,9 @@
  * about; the rest is cutting it into slices, and giving out slots in the same order.
  *
  * Rows are trusted to be valid; they may be freed afterwards. A table never changes after
- * table_new(): the only thing in it that is written again is the count of references. What a table
- * holds elsewhere (slots, services) it gives back when that count is 0, in whatever thread. */
+ * table_new(): all that is written again is the count of references, and whether a pool is in
+ * panic. What a table holds elsewhere (slots, services) it gives back when that count is 0, in
+ * whatever thread. */
 #include "route/table.h"
 
 #include "base/hash.h"
@@ -546,6 +547,13 @@ const struct pool *table_pool(const struct table *t, const char *app)
 			low = middle + 1;
 	}
 	return NULL;
+}
+
+bool table_in_panic(const struct table *t, const char *app)
+{
+	const struct pool *p = table_pool(t, app);
+
+	return p != NULL && pool_in_panic(p);
 }
 
 const struct backend *table_backend_in_slot(const struct table *t, uint32_t slot)

@@ -58,6 +58,9 @@ struct pool {
 	uint32_t member_count;
 	struct group *groups;
 	uint32_t group_count;
+	/* The one thing here that changes: too few members are sound, so their faults are ignored.
+	 * The control thread's to write (route/panic.h). */
+	atomic_bool panic;
 };
 
 struct geo_override {
@@ -114,6 +117,12 @@ bool table_is_sole(const struct table *t);
 
 /* The pool of an app (NULL: all), or NULL where none was made. */
 const struct pool *table_pool(const struct table *t, const char *app);
+/* Are faults ignored? */
+static inline bool pool_in_panic(const struct pool *p)
+{
+	return atomic_load_explicit(&p->panic, memory_order_relaxed);
+}
+bool table_in_panic(const struct table *t, const char *app);
 /* The backend in a slot, or NULL. */
 const struct backend *table_backend_in_slot(const struct table *t, uint32_t slot);
 /* Where clients of a country go, or REGION_NONE. */

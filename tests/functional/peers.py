@@ -16,11 +16,12 @@ from harness import PATIENCE_SECS, until
 
 
 class Peer:
-    """A listener whose connections run script(sock). Subclasses are the scripts."""
+    """A listener whose connections run script(sock). Subclasses are the scripts. One that is asleep
+    refuses connections until wake()."""
 
-    def __init__(self, host="127.0.0.1", backlog=4096):
-        self.listener = socket.create_server(
-            (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=backlog)
+    def __init__(self, host="127.0.0.1", backlog=4096, asleep=False):
+        self.listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.listener.bind((host, 0))
         self.addr = self.listener.getsockname()[:2]
         self.accepted = 0
         self.open = 0
@@ -28,7 +29,13 @@ class Peer:
         self._lock = threading.Lock()
         self._socks = set()
         self._closed = False
+        self._backlog = backlog
         self._thread = threading.Thread(target=self._accept, daemon=True)
+        if not asleep:
+            self.wake()
+
+    def wake(self):
+        self.listener.listen(self._backlog)
         self._thread.start()
 
     def script(self, sock):
@@ -77,7 +84,8 @@ class Peer:
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self.listener.close()
-        self._thread.join(PATIENCE_SECS)
+        if self._thread.ident is not None:
+            self._thread.join(PATIENCE_SECS)
 
     def close(self):
         self.stop_listening()
@@ -103,6 +111,20 @@ class Identity(Peer):
     def script(self, sock):
         sock.sendall(self.label.encode() + b"\n")
         echo_to_end(sock)
+
+
+class Moody(Identity):
+    """Like Identity, but resets connections at once as long as its mood is bad."""
+
+    def __init__(self, label, bad=True, **how):
+        self.bad = bad
+        super().__init__(label, **how)
+
+    def script(self, sock):
+        if self.bad:
+            wire.reset(sock)
+        else:
+            super().script(sock)
 
 
 class Echo(Peer):

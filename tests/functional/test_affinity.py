@@ -142,7 +142,7 @@ def test_a_client_moves_when_its_backend_dies(pair, start):
 @pytest.mark.parametrize("column, value", [
     ("healthy", 0), ("deleted", 1), ("weight", 0), ("state", "drain"), ("state", "maint")])
 def test_a_client_moves_when_its_backend_takes_no_clients(pair, db, start, column, value):
-    proxy = start()
+    proxy = start(EDGEPROXY_DRAIN_GRACE_SECS=0)
     mine = visit(proxy, BR)["backend"]
     db.set(mine, **{column: value})
     until(lambda: visit(proxy, BR)["backend"] == other_of(mine), "a move")

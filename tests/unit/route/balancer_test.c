@@ -162,10 +162,10 @@ static void test_terms(void **state)
 
 static void test_exclusions(void **state)
 {
-	static const char *const order[] = {"deleted",     "unhealthy",  "maint",
-	                                    "drain",       "weight-0",   "other-app",
-	                                    "check-down",  "agent-down", "agent-drain",
-	                                    "agent-maint", "ejected",    "hard-limit",
+	static const char *const order[] = {"deleted",     "unhealthy",   "maint",
+	                                    "drain",       "weight-0",    "other-app",
+	                                    "agent-maint", "agent-drain", "check-down",
+	                                    "agent-down",  "ejected",     "hard-limit",
 	                                    "failed"};
 	const int n = (int)(sizeof(order) / sizeof(order[0]));
 	struct fixture *f = *state;
@@ -188,10 +188,10 @@ static void test_exclusions(void **state)
 		uint32_t slot = backend(f, order[i])->slot;
 
 		assert_int_equal(tried_add(&tried, slot), 0);
-		live_set_fault(f->live, slot, LIVE_CHECK_DOWN, i <= 6);
-		live_set_fault(f->live, slot, LIVE_AGENT_DOWN, i <= 7);
-		live_set_fault(f->live, slot, LIVE_AGENT_DRAIN, i <= 8);
-		live_set_fault(f->live, slot, LIVE_AGENT_MAINT, i <= 9);
+		live_set_fault(f->live, slot, LIVE_AGENT_MAINT, i <= 6);
+		live_set_fault(f->live, slot, LIVE_AGENT_DRAIN, i <= 7);
+		live_set_fault(f->live, slot, LIVE_CHECK_DOWN, i <= 8);
+		live_set_fault(f->live, slot, LIVE_AGENT_DOWN, i <= 9);
 		live_set_fault(f->live, slot, LIVE_EJECTED, i <= 10);
 		load(f, order[i], 1);
 	}
@@ -206,6 +206,36 @@ static void test_exclusions(void **state)
 	q.tried = NULL;
 	assert_string_equal(pick(f, &q), "failed");
 	tried_done(&tried);
+}
+
+/* Panic does not believe suspicions; a backend's own word it does. */
+static void test_panic_and_statements(void **state)
+{
+	static const struct {
+		enum live_fault fault;
+		const char *in_panic;
+	} cases[] = {
+		{LIVE_CHECK_DOWN, "one"},   {LIVE_EJECTED, "one"},      {LIVE_AGENT_DOWN, "one"},
+		{LIVE_AGENT_DRAIN, "none"}, {LIVE_AGENT_MAINT, "none"},
+	};
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+
+	add(f, row_with("one", "sa", 1, 1, 10), "");
+	make(f, "sa");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		live_set_fault(f->live, backend(f, "one")->slot, cases[i].fault, true);
+		assert_string_equal(pick(f, &q), "none");
+		for (uint32_t k = 0; k < f->table->pool_count; k++)
+			atomic_store(&f->table->pools[k].panic, true);
+		assert_string_equal(pick(f, &q), cases[i].in_panic);
+		assert_int_equal(balancer_judge(f->table, backend(f, "one"), &q).exclusion ==
+		                         EXCLUDED_NOT,
+		                 strcmp(cases[i].in_panic, "one") == 0);
+		for (uint32_t k = 0; k < f->table->pool_count; k++)
+			atomic_store(&f->table->pools[k].panic, false);
+		live_set_fault(f->live, backend(f, "one")->slot, cases[i].fault, false);
+	}
 }
 
 static void test_no_pool(void **state)
@@ -510,7 +540,13 @@ static void random_table(struct fixture *f, struct rng *rng)
 			live_set_weight_percent(f->live, b->slot, (unsigned)rng_below(rng, 101));
 		else
 			live_set_weight_percent(f->live, b->slot, 100);
+		live_set_trials(f->live, b->slot, (uint8_t)rng_below(rng, 2));
+		live_set_ramp(f->live, b->slot,
+		              rng_below(rng, 4) == 0 ? (uint8_t)(1 + rng_below(rng, 99))
+		                                     : LIVE_NO_RAMP);
 	}
+	for (uint32_t i = 0; i < f->table->pool_count; i++)
+		atomic_store(&f->table->pools[i].panic, rng_below(rng, 4) == 0);
 }
 
 static bool goes_before(const struct balancer_terms *a, const struct balancer_terms *b)
@@ -640,11 +676,187 @@ static void test_near_ties(void **state)
 	assert_true(ties > 100);
 }
 
+/* ---- what has been seen of backends ---- */
+
+static void eject(const struct fixture *f, const char *id, uint8_t trials)
+{
+	live_set_fault(f->live, backend(f, id)->slot, LIVE_EJECTED, true);
+	live_set_trials(f->live, backend(f, id)->slot, trials);
+}
+
+static void test_an_ejected_backend_may_be_tried(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	const struct backend *a;
+
+	add(f, row_with("a", "sa", 1, 10, 20), "");
+	make(f, "sa");
+	a = backend(f, "a");
+	eject(f, "a", 0);
+	assert_string_equal(pick(f, &q), "none");
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_EJECTED);
+	eject(f, "a", 1);
+	assert_string_equal(pick(f, &q), "a");
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_NOT);
+	/* A trial is of no use while the health checks fail. */
+	live_set_fault(f->live, a->slot, LIVE_CHECK_DOWN, true);
+	assert_string_equal(pick(f, &q), "none");
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_CHECK_DOWN);
+}
+
+static void test_panic_ignores_faults_and_nothing_else(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	struct backend_row row = row_with("unhealthy", "sa", 1, 10, 20);
+
+	row.healthy = false;
+	add(f, row, "");
+	add(f, row_with("weightless", "sa", 0, 10, 20), "");
+	add(f, row_with("ejected", "sa", 1, 10, 20), "");
+	add(f, row_with("down", "sa", 1, 10, 20), "");
+	make(f, "sa");
+	eject(f, "ejected", 0);
+	live_set_fault(f->live, backend(f, "down")->slot, LIVE_CHECK_DOWN, true);
+	assert_string_equal(pick(f, &q), "none");
+
+	for (uint32_t i = 0; i < f->table->pool_count; i++)
+		atomic_store(&f->table->pools[i].panic, true);
+	load(f, "ejected", 1);
+	assert_string_equal(pick(f, &q), "down");
+	load(f, "down", 2);
+	assert_string_equal(pick(f, &q), "ejected");
+	assert_int_equal(balancer_judge(f->table, backend(f, "down"), &q).exclusion, EXCLUDED_NOT);
+	load(f, "down", 20);
+	load(f, "ejected", 20);
+	assert_string_equal(pick(f, &q), "none");
+}
+
+/* ---- slow start ---- */
+
+static void test_the_score_of_a_ramp(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	struct balancer_terms terms;
+
+	add(f, row_with("a", "us", 2, 8, 20), "");
+	make(f, "us");
+	load(f, "a", 3);
+	live_set_ramp(f->live, backend(f, "a")->slot, 25);
+	terms = balancer_judge(f->table, backend(f, "a"), &q);
+	assert_int_equal(terms.ramp, 25);
+	assert_true(terms.load_factor == 0.375);
+	assert_true(terms.score == 101); /* 100 + (4 / 8) / (2 * 0.25) */
+	live_set_ramp(f->live, backend(f, "a")->slot, LIVE_NO_RAMP);
+	assert_true(balancer_judge(f->table, backend(f, "a"), &q).score == 100.1875);
+}
+
+/* Clients that come and stay: each backend ends with its share of them. */
+static void test_a_ramp_shares_by_its_part(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	uint32_t n[2] = {0};
+
+	add(f, row_with("cold", "sa", 1, 1000, 100000), "");
+	add(f, row_with("warm", "sa", 1, 1000, 100000), "");
+	make(f, "sa");
+	live_set_ramp(f->live, backend(f, "cold")->slot, 25);
+	for (int i = 0; i < 1000; i++) {
+		n[strcmp(pick(f, &q), "warm") == 0]++;
+		load(f, "cold", n[0]);
+		load(f, "warm", n[1]);
+	}
+	assert_in_range(n[0], 195, 205); /* 1 of 5 */
+}
+
+/* Clients that come and go at once, while others stay elsewhere: the empty backend that has just
+ * come back is no better than one with a connection. */
+static void test_a_ramp_does_not_swallow_every_client(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	unsigned counts[3];
+	unsigned n = 10000;
+
+	add(f, row_with("cold", "sa", 1, 64, 1000), "");
+	add(f, row_with("warm1", "sa", 1, 64, 1000), "");
+	add(f, row_with("warm2", "sa", 1, 64, 1000), "");
+	make(f, "sa");
+	live_set_ramp(f->live, backend(f, "cold")->slot, 25);
+	count_picks(f, &q, n, counts); /* all idle */
+	assert_int_equal(counts[0], 0);
+	load(f, "warm1", 3);
+	load(f, "warm2", 3);
+	count_picks(f, &q, n, counts); /* 1 at a quarter of the weight weighs as much as 4 */
+	assert_int_equal(counts[0], 0);
+	load(f, "warm1", 4);
+	load(f, "warm2", 4);
+	count_picks(f, &q, n, counts); /* equals */
+	assert_near(counts[0], n / 3.0);
+	load(f, "warm1", 5);
+	load(f, "warm2", 5);
+	assert_string_equal(pick(f, &q), "cold");
+	/* It is the last resort like any other. */
+	load(f, "warm1", 1000);
+	load(f, "warm2", 1000);
+	load(f, "cold", 999);
+	assert_string_equal(pick(f, &q), "cold");
+}
+
+/* Its own country fills it only up to its part of the soft limit. */
+static void test_a_ramp_in_the_own_country(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("BR", "sa");
+
+	add(f, row_with("br", "sa", 1, 20, 100), "BR");
+	add(f, row_with("ar", "sa", 1, 20, 100), "AR");
+	make(f, "sa");
+	live_set_ramp(f->live, backend(f, "br")->slot, 25);
+	load(f, "br", 4);
+	assert_true(balancer_judge(f->table, backend(f, "br"), &q).own_country);
+	assert_string_equal(pick(f, &q), "br");
+	load(f, "br", 5);
+	assert_false(balancer_judge(f->table, backend(f, "br"), &q).own_country);
+	assert_string_equal(pick(f, &q), "ar");
+	live_set_ramp(f->live, backend(f, "br")->slot, LIVE_NO_RAMP);
+	load(f, "br", 19);
+	assert_string_equal(pick(f, &q), "br");
+}
+
+static void test_a_bound_client_in_grace(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	struct backend_row row = row_with("a", "sa", 1, 10, 20);
+	const struct backend *a;
+
+	row.state = STATE_DRAIN;
+	add(f, row, "");
+	make(f, "sa");
+	a = backend(f, "a");
+	live_set_grace(f->live, a->slot, 5000);
+	q.now_ms = 4999;
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_DRAIN);
+	q.bound = true;
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_NOT);
+	live_set_fault(f->live, a->slot, LIVE_CHECK_DOWN, true);
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_CHECK_DOWN);
+	live_set_fault(f->live, a->slot, LIVE_CHECK_DOWN, false);
+	q.now_ms = 5000;
+	assert_int_equal(balancer_judge(f->table, a, &q).exclusion, EXCLUDED_DRAIN);
+	assert_string_equal(pick(f, &q), "none");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_terms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exclusions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_panic_and_statements, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nearest_region_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_region_can_lose, setup, teardown),
@@ -656,6 +868,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_same_seed_same_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_against_the_reference, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_near_ties, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_ejected_backend_may_be_tried, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_panic_ignores_faults_and_nothing_else, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_the_score_of_a_ramp, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_ramp_shares_by_its_part, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_ramp_does_not_swallow_every_client, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(test_a_ramp_in_the_own_country, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_bound_client_in_grace, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,6 +208,101 @@ static void test_faults(void **state)
 	assert_int_equal(live_weight_percent(l, a), 100);
 }
 
+static void test_the_version_of_faults(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t before = live_fault_version(l);
+
+	live_set_fault(l, a, LIVE_EJECTED, false);
+	assert_int_equal(live_fault_version(l), before);
+	live_set_fault(l, a, LIVE_EJECTED, true);
+	assert_int_equal(live_fault_version(l), before + 1);
+	live_set_fault(l, a, LIVE_EJECTED, true);
+	assert_int_equal(live_fault_version(l), before + 1);
+	live_set_fault(l, a, LIVE_CHECK_DOWN, true);
+	live_set_fault(l, a, LIVE_EJECTED, false);
+	assert_int_equal(live_fault_version(l), before + 3);
+}
+
+static void test_trials(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+
+	assert_true(live_admit(l, a));
+	live_set_fault(l, a, LIVE_EJECTED, true);
+	assert_true(live_is_shut(l, a));
+	assert_false(live_admit(l, a));
+	live_set_trials(l, a, 2);
+	assert_false(live_is_shut(l, a));
+	assert_true(live_admit(l, a));
+	assert_true(live_admit(l, a));
+	assert_false(live_admit(l, a));
+	assert_true(live_is_shut(l, a));
+	live_set_trials(l, a, 2);
+	live_set_fault(l, a, LIVE_CHECK_DOWN, true);
+	assert_true(live_is_shut(l, a));
+	assert_false(live_admit(l, a));
+	live_set_fault(l, a, LIVE_CHECK_DOWN, false);
+	live_set_fault(l, a, LIVE_EJECTED, false);
+	assert_false(live_is_shut(l, a));
+}
+
+static void test_outcomes(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = 0;
+	char id[16];
+
+	for (int i = 0; i <= 130; i++) {
+		snprintf(id, sizeof(id), "b%d", i);
+		a = hold(l, id);
+	}
+	assert_int_equal(a, 130);
+	live_note_success(l, a);
+	assert_int_equal(live_take_failed(l, 128), 0);
+	live_note_failure(l, a);
+	live_note_failure(l, a);
+	live_note_failure(l, 0);
+	assert_int_equal(live_take_failed(l, 0), 1);
+	assert_int_equal(live_take_failed(l, 64), 0);
+	assert_int_equal(live_take_failed(l, 128), 4);
+	assert_int_equal(live_take_failed(l, 128), 0);
+	assert_int_equal(live_outcomes(l, a).successes, 1);
+	assert_int_equal(live_outcomes(l, a).failures, 2);
+	assert_int_equal(live_outcomes(l, a).failures_in_a_row, 2);
+	live_note_success(l, a);
+	assert_int_equal(live_outcomes(l, a).failures_in_a_row, 0);
+	live_note_failure(l, a);
+	live_forgive(l, a);
+	assert_int_equal(live_outcomes(l, a).failures, 3);
+	assert_int_equal(live_outcomes(l, a).failures_in_a_row, 0);
+}
+
+/* Nothing that was known of a backend is known of the next in its slot. */
+static void test_marks_end_with_the_slot(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+
+	live_note_success(l, a);
+	live_note_failure(l, a);
+	live_set_ramp(l, a, 30);
+	live_set_grace(l, a, 1500);
+	assert_int_equal(live_ramp(l, a), 30);
+	assert_true(live_in_grace(l, a, 1999));
+	assert_false(live_in_grace(l, a, 2000));
+	live_let_go(l, a);
+	assert_int_equal(live_collect(l), 1);
+	assert_int_equal(hold(l, "b"), a);
+	assert_int_equal(live_ramp(l, a), LIVE_NO_RAMP);
+	assert_false(live_in_grace(l, a, 0));
+	assert_int_equal(live_outcomes(l, a).successes, 0);
+	assert_int_equal(live_outcomes(l, a).failures, 0);
+	assert_int_equal(live_outcomes(l, a).failures_in_a_row, 0);
+}
+
 static void release_below_zero(struct live *l)
 {
 	live_release(l, hold(l, "a"));
@@ -399,6 +494,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reserve_up_to_the_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_total, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_version_of_faults, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_trials, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_outcomes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_marks_end_with_the_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_misuse_is_caught, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_hold_under_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_collection_against_sessions, setup, teardown),

@@ -506,6 +506,69 @@ static void test_all_full_or_tried(void **state)
 	assert_int_equal(choose_at(f, 0, &c), -ENOENT);
 }
 
+static void test_affinity_in_the_grace_of_a_drain(void **state)
+{
+	struct fixture *f = *state;
+	struct choice c;
+
+	add(f, row_with("sa", "sa", 9));
+	make(f);
+	c = choose(f);
+	connected(f, &c);
+	f->rows.backends[0].state = STATE_DRAIN;
+	make(f);
+	live_set_grace(f->live, f->table->backends[0].slot, 1000);
+	assert_int_equal(choose_at(f, 900, &c), 0);
+	assert_true(c.from_affinity);
+	assert_int_equal(choose_at(f, 1000, &c), -ENOENT);
+
+	/* Not for others. */
+	assert_int_equal(ip_parse("203.0.113.10", &f->client), 0);
+	assert_int_equal(choose_at(f, 900, &c), -ENOENT);
+}
+
+/* As many clients as there are trials, whether they had it before or not. */
+static void test_trials_are_taken(void **state)
+{
+	struct fixture *f = *state;
+	struct choice c;
+	uint32_t sa;
+
+	add(f, row_with("sa", "sa", 9));
+	add(f, row_with("us", "us", 9));
+	make(f);
+	sa = f->table->backends[0].slot;
+	connected(f, &(struct choice){.binding = {sa, live_generation(f->live, sa)}});
+	live_set_fault(f->live, sa, LIVE_EJECTED, true);
+	assert_string_equal(choose(f).backend->id, "us");
+	live_set_trials(f->live, sa, 2);
+	c = choose(f);
+	assert_string_equal(c.backend->id, "sa");
+	assert_true(c.from_affinity);
+	assert_int_equal(ip_parse("203.0.113.10", &f->client), 0);
+	assert_string_equal(choose(f).backend->id, "sa");
+	assert_string_equal(choose(f).backend->id, "us");
+	assert_int_equal(live_connections(f->live, sa), 2);
+}
+
+static void test_panic(void **state)
+{
+	struct fixture *f = *state;
+	struct choice c;
+	uint32_t sa;
+
+	add(f, row_with("sa", "sa", 2));
+	make(f);
+	sa = f->table->backends[0].slot;
+	live_set_fault(f->live, sa, LIVE_EJECTED, true);
+	assert_int_equal(choose_at(f, 0, &c), -ENOENT);
+	for (uint32_t i = 0; i < f->table->pool_count; i++)
+		atomic_store(&f->table->pools[i].panic, true);
+	assert_string_equal(choose(f).backend->id, "sa"); /* no trial needed */
+	assert_string_equal(choose(f).backend->id, "sa");
+	assert_int_equal(choose_at(f, 0, &c), -EAGAIN); /* full, and no longer shut */
+}
+
 /* --- races --- */
 
 enum { THREADS = 4, BACKENDS = 5, LIMIT = 60, CLIENTS = 400 };
@@ -623,6 +686,9 @@ int main(void)
 		TEST(test_a_service_of_every_app),
 		TEST(test_none_takes_clients),
 		TEST(test_all_full_or_tried),
+		TEST(test_affinity_in_the_grace_of_a_drain),
+		TEST(test_trials_are_taken),
+		TEST(test_panic),
 		TEST(test_races_fill_exactly_to_the_limits),
 	};
 

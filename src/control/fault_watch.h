@@ -1,0 +1,35 @@
+/* Watches what is seen of backends, from outlier detection and from whoever else sets faults, and
+ * does what follows: ejections, panic, slow starts, graces, and sessions that have to end. The
+ * control thread only; `now` is an argument. */
+#ifndef CONTROL_FAULT_WATCH_H
+#define CONTROL_FAULT_WATCH_H
+
+#include "base/check.h"
+#include "config/config.h"
+#include "route/live.h"
+#include "route/table.h"
+
+#include <stdint.h>
+
+struct fault_watch_options {
+	const struct config *config; /* outlives the watch, as does live */
+	struct live *live;
+	/* Sessions of backends that are gone or down may have to end (route/drain.h): the workers
+	 * are to look. 0, or -ENOMEM: asked again at the next tick. */
+	int (*end_sessions)(void *arg);
+	void *arg;
+};
+
+struct fault_watch;
+
+/* 0 or -ENOMEM. */
+MUST_CHECK int fault_watch_new(const struct fault_watch_options *options, uint64_t now_ms,
+                               struct fault_watch **ret_watch);
+void fault_watch_free(struct fault_watch *w); /* NULL-safe */
+
+/* A new table, before any worker has it. A reference is taken. */
+void fault_watch_table(struct fault_watch *w, struct table *t, uint64_t now_ms);
+/* At every tick of the control thread; nothing to do before the first table. */
+void fault_watch_tick(struct fault_watch *w, uint64_t now_ms);
+
+#endif

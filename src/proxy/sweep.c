@@ -1,0 +1,92 @@
+/* The sweep's place is a node in the list of sessions itself, so sessions may end on either side of
+ * it; whoever else walks that list stops the sweep first. Sessions that begin meanwhile join behind
+ * it and are looked at too, which does no harm.
+ *
+ * What a backend means for its sessions, route/drain.h says; here it is done to them: now, or at a
+ * random time each, and then only if it is still so. A client of which the backend has had nothing
+ * yet goes to another one and never knows. */
+#include "proxy/sweep.h"
+
+#include "proxy/dial.h"
+#include "proxy/session.h"
+#include "proxy/worker.h"
+
+void sweep_init(struct sweep *s)
+{
+	list_init(&s->place);
+}
+
+void sweep_start(struct worker *w)
+{
+	sweep_stop(w);
+	list_push_back(w->sessions.next, &w->sweep.place); /* before the first */
+}
+
+bool sweep_active(const struct worker *w)
+{
+	return !list_empty(&w->sweep.place);
+}
+
+static enum drain_verdict judge(const struct session *s)
+{
+	const char *app = s->service->app[0] != '\0' ? s->service->app : NULL;
+
+	return drain_judge(&s->worker->drain, s->worker->table, s->slot, app);
+}
+
+void sweep_end(struct session *s)
+{
+	enum drain_verdict verdict = judge(s);
+
+	s->ending = false;
+	if (verdict == DRAIN_STAY)
+		session_arm(s); /* the backend is back */
+	else if (session_unserved(s))
+		dial_elsewhere(s);
+	else
+		session_close(s, verdict == DRAIN_GONE ? CLOSE_BACKEND_GONE : CLOSE_BACKEND_DOWN);
+}
+
+/* True: that took some work now. */
+static bool look_at(struct session *s)
+{
+	struct worker *w = s->worker;
+
+	if (s->slot == LIVE_NO_SLOT || s->state == SESSION_ABORT || judge(s) == DRAIN_STAY)
+		return false;
+	if (s->state == SESSION_DIAL) {
+		dial_elsewhere(s);
+		return true;
+	}
+	if (w->drain.shutdown_sessions) {
+		sweep_end(s);
+		return true;
+	}
+	if (!s->ending) {
+		s->ending = true;
+		s->end_ms = (uint32_t)(w->now_ms + rng_below(&w->rng, w->drain.close_spread_ms));
+		session_arm(s);
+	}
+	return false;
+}
+
+void sweep_turn(struct worker *w)
+{
+	struct list *place = &w->sweep.place;
+	unsigned ended = 0;
+
+	for (unsigned i = 0; i < SWEEP_LOOKS_A_TURN && ended < SWEEP_ENDS_A_TURN; i++) {
+		struct list *node = place->next;
+
+		list_remove(place);
+		if (node == &w->sessions)
+			return;
+		list_push_back(node->next, place); /* behind the node */
+		ended += look_at(list_entry(node, struct session, node));
+	}
+}
+
+void sweep_stop(struct worker *w)
+{
+	list_remove(&w->sweep.place);
+}

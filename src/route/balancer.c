@@ -210,9 +210,9 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 }
 
 /* Not for this client, whatever its score. */
-static bool is_out(const struct search *s, uint32_t slot)
+static bool is_out(const struct search *s, uint32_t slot, struct live_view view)
 {
-	return (!s->panic && live_is_shut(s->t->live, slot)) || tried_has(s->q->tried, slot);
+	return (view.shut && !s->panic) || tried_has(s->q->tried, slot);
 }
 
 /* One member, as the rule has it. */
@@ -222,20 +222,22 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	uint32_t slot = p->slots[i];
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
 	double score = full_score(region, 0, 1);
-	uint8_t ramp;
+	struct live_view view;
 
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
 			return;
 		score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
 	}
-	if (score > s->score || is_out(s, slot))
+	if (score > s->score)
 		return;
-	ramp = live_ramp(s->t->live, slot);
-	if (ramp != LIVE_NO_RAMP) {
-		score = ramped_score(region, now, p->soft_limits[i], p->weights[i], ramp);
+	view = live_view(s->t->live, slot);
+	if (is_out(s, slot, view))
+		return;
+	if (view.ramp != LIVE_NO_RAMP) {
+		score = ramped_score(region, now, p->soft_limits[i], p->weights[i], view.ramp);
 		if (score > s->score ||
-		    (under_soft && !under_soft_limit(now, p->soft_limits[i], ramp)))
+		    (under_soft && !under_soft_limit(now, p->soft_limits[i], view.ramp)))
 			return;
 	}
 	if (score < s->score) {
@@ -294,10 +296,13 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 {
 	uint32_t slot = s->pool->slots[member];
 	const struct backend *b = &s->t->backends[s->pool->members[member]];
+	struct live_view view;
 
-	return atomic_load_explicit(&s->counts[slot], memory_order_relaxed) == 0 &&
-	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot) &&
-	       live_ramp(s->t->live, slot) == LIVE_NO_RAMP;
+	if (atomic_load_explicit(&s->counts[slot], memory_order_relaxed) != 0 ||
+	    region_score(s->t, s->q, b->region) != region)
+		return false;
+	view = live_view(s->t->live, slot);
+	return view.ramp == LIVE_NO_RAMP && !is_out(s, slot, view);
 }
 
 /* A backend without connections has the least score that its region_score allows, so all of those

@@ -243,12 +243,9 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 }
 
 /* Not for this client, whatever its score. */
-static bool is_out(const struct search *s, uint32_t slot)
+static bool is_out(const struct search *s, uint32_t slot, struct live_view view)
 {
-	if (live_is_shut(s->t->live, slot) &&
-	    (!s->panic || (live_faults(s->t->live, slot) & LIVE_STATED) != 0))
-		return true;
-	return tried_has(s->q->tried, slot);
+	return view.stated || (view.shut && !s->panic) || tried_has(s->q->tried, slot);
 }
 
 /* One member, as the rule has it. Its slot is looked at only when it may win. */
@@ -258,25 +255,23 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 	uint32_t slot = p->slots[i];
 	uint32_t now = atomic_load_explicit(&s->counts[slot], memory_order_relaxed);
 	double score = full_score(region, 0, 1);
-	unsigned percent;
-	uint8_t ramp;
+	struct live_view view;
 
 	if (now > 0) {
 		if (now >= p->hard_limits[i] || (under_soft && now >= p->soft_limits[i]))
 			return;
 		score = full_score(region, (double)now / p->soft_limits[i], p->weights[i]);
 	}
-	if (score > s->score || is_out(s, slot))
+	if (score > s->score)
 		return;
-	percent = live_weight_percent(s->t->live, slot);
-	ramp = live_ramp(s->t->live, slot);
-	if (percent == 0)
+	view = live_view(s->t->live, slot);
+	if (view.weight_percent == 0 || is_out(s, slot, view))
 		return;
-	if (ramp != LIVE_NO_RAMP || percent < 100) {
-		score = score_of(region, now, p->soft_limits[i], lowered(p->weights[i], percent),
-		                 ramp);
+	if (view.ramp != LIVE_NO_RAMP || view.weight_percent < 100) {
+		score = score_of(region, now, p->soft_limits[i],
+		                 lowered(p->weights[i], view.weight_percent), view.ramp);
 		if (score > s->score ||
-		    (under_soft && !under_soft_limit(now, p->soft_limits[i], ramp)))
+		    (under_soft && !under_soft_limit(now, p->soft_limits[i], view.ramp)))
 			return;
 	}
 	if (score < s->score) {
@@ -284,7 +279,7 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 		s->weight = 0;
 		s->stands_to = 0;
 	}
-	s->weight += (uint64_t)p->weights[i] * percent;
+	s->weight += (uint64_t)p->weights[i] * view.weight_percent;
 	if (s->weight > s->stands_to)
 		choose(s, i, now);
 }
@@ -335,10 +330,13 @@ static bool is_idle(const struct search *s, uint32_t member, unsigned region)
 {
 	uint32_t slot = s->pool->slots[member];
 	const struct backend *b = &s->t->backends[s->pool->members[member]];
+	struct live_view view;
 
-	return atomic_load_explicit(&s->counts[slot], memory_order_relaxed) == 0 &&
-	       region_score(s->t, s->q, b->region) == region && !is_out(s, slot) &&
-	       live_ramp(s->t->live, slot) == LIVE_NO_RAMP;
+	if (atomic_load_explicit(&s->counts[slot], memory_order_relaxed) != 0 ||
+	    region_score(s->t, s->q, b->region) != region)
+		return false;
+	view = live_view(s->t->live, slot);
+	return view.ramp == LIVE_NO_RAMP && !is_out(s, slot, view);
 }
 
 /* A lowered weight: a member that was drawn by its whole weight keeps the draw with that chance, at

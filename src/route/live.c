@@ -409,14 +409,31 @@ void live_set_trials(struct live *l, uint32_t slot, uint8_t clients)
 	atomic_store_explicit(&slot_at(l, slot)->trials, clients, memory_order_relaxed);
 }
 
-bool live_is_shut(const struct live *l, uint32_t slot)
+static bool is_shut(const struct slot *s)
 {
-	const struct slot *s = slot_at(l, slot);
 	unsigned faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
 
 	if (faults == LIVE_EJECTED)
 		return atomic_load_explicit(&s->trials, memory_order_relaxed) == 0;
 	return faults != 0;
+}
+
+bool live_is_shut(const struct live *l, uint32_t slot)
+{
+	return is_shut(slot_at(l, slot));
+}
+
+struct live_view live_view(const struct live *l, uint32_t slot)
+{
+	const struct slot *s = slot_at(l, slot);
+
+	return (struct live_view){
+		.shut = is_shut(s),
+		.stated = (atomic_load_explicit(&s->faults, memory_order_relaxed) & LIVE_STATED) !=
+	                  0,
+		.weight_percent = atomic_load_explicit(&s->weight_percent, memory_order_relaxed),
+		.ramp = atomic_load_explicit(&s->ramp, memory_order_relaxed),
+	};
 }
 
 bool live_admit(struct live *l, uint32_t slot)

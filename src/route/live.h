@@ -81,6 +81,16 @@ MUST_CHECK bool live_admit(struct live *l, uint32_t slot);
 void live_set_ramp(struct live *l, uint32_t slot, uint8_t percent);
 uint8_t live_ramp(const struct live *l, uint32_t slot);
 
+/* What a scan asks of many backends, at once: live_is_shut(), whether a fault is LIVE_STATED,
+ * live_weight_percent() and live_ramp(). */
+struct live_view {
+	bool shut;
+	bool stated;
+	uint8_t weight_percent;
+	uint8_t ramp;
+};
+struct live_view live_view(const struct live *l, uint32_t slot);
+
 /* Drain: until when clients that had this backend may come back to it (monotonic ms, rounded up to
  * a second); 0: they may not. Set by the control thread. */
 void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms);

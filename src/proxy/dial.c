@@ -25,10 +25,23 @@
 
 static void try_next(struct session *s);
 
+/* While a dial lacks a descriptor, no worker accepts clients that would compete for one. */
+static void set_starved(struct session *s, bool starved)
+{
+	atomic_uint *count = s->worker->shared->starved;
+
+	if (starved && !s->dial->starved)
+		atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+	else if (!starved && s->dial->starved)
+		atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+	s->dial->starved = starved;
+}
+
 void dial_free(struct session *s)
 {
 	if (s->dial == NULL)
 		return;
+	set_starved(s, false);
 	tried_done(&s->dial->tried);
 	free(s->dial);
 	s->dial = NULL;
@@ -145,6 +158,17 @@ static bool out_of_resources(int err)
 	return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
 }
 
+/* No backend is at fault: the place is given back and the same search goes on when somebody may
+ * have left. The client keeps its descriptor meanwhile, so none is accepted before it. */
+static void wait_for_resources(struct session *s)
+{
+	live_release(s->worker->shared->live, s->slot);
+	s->slot = LIVE_NO_SLOT;
+	set_starved(s, true);
+	s->dial->try_deadline_ms = s->worker->now_ms + DIAL_STARVED_RETRY_MS;
+	session_arm(s);
+}
+
 /* Chooses a backend and reserves a place there. NULL: none is left, and the session is closed. */
 static const struct backend *choose(struct session *s)
 {
@@ -191,7 +215,7 @@ static void try_next(struct session *s)
 
 	for (int i = 0; i < DIAL_TRIES_A_TURN; i++) {
 		if (w->now_ms >= d->deadline_ms) {
-			session_close(s, CLOSE_CONNECT_BUDGET);
+			session_close(s, d->starved ? CLOSE_RESOURCES : CLOSE_CONNECT_BUDGET);
 			return;
 		}
 
@@ -208,6 +232,7 @@ static void try_next(struct session *s)
 			return;
 
 		if (fd >= 0) {
+			set_starved(s, false);
 			s->end[BACKEND] = (struct end){.fd = fd};
 			if (worker_watch(w, fd, s, TAG_END_1) != 0)
 				session_close(s, CLOSE_RESOURCES);
@@ -216,7 +241,7 @@ static void try_next(struct session *s)
 			return;
 		}
 		if (out_of_resources(-fd)) {
-			session_close(s, CLOSE_RESOURCES);
+			wait_for_resources(s);
 			return;
 		}
 		try_failed(s, -fd);

@@ -20,6 +20,9 @@ struct session;
 /* What of a client's first bytes goes with a fast open: one packet holds no more. */
 #define DIAL_FASTOPEN_BYTES 1200
 
+/* How often a dial that lacks a descriptor or kernel memory looks for it, within its budget. */
+#define DIAL_STARVED_RETRY_MS 20
+
 struct dial {
 	struct place place;
 	struct tried tried;
@@ -30,6 +33,7 @@ struct dial {
 	uint64_t failed_turn_ns; /* when the try before this one failed: what the same batch of
 	                            events still says of a backend is of that socket */
 	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
+	bool starved;     /* counted in the crew's starved: lacks a descriptor, or memory */
 	bool header_sent; /* the PROXY header went with the first packet */
 };
 

@@ -35,6 +35,7 @@ struct worker_shared {
 	struct live *live;
 	struct affinity *affinity;
 	uint32_t max_conn;
+	atomic_uint *starved; /* dials without a descriptor: while there are any, nobody accepts */
 	struct worker *workers;
 	unsigned worker_count;
 };

@@ -16,6 +16,7 @@
 #include "proxy/crew.h"
 #include "route/affinity.h"
 #include "route/live.h"
+#include "route/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +44,7 @@ struct runner {
 	struct config config;
 	struct live *live;
 	struct affinity *affinity;
+	struct queue *queue;
 	struct geo_watch *geo;
 	struct reload *reload;
 	struct crew *crew; /* NULL until the first table is there */
@@ -193,7 +195,8 @@ static int make_state(struct runner *r)
 		.v6_bits = (unsigned)c->binding_prefix_v6,
 		.seed = random_seed(),
 	});
-	return r->live != NULL && r->affinity != NULL ? 0 : -ENOMEM;
+	r->queue = queue_new((uint32_t)c->queue_max, worker_count(c));
+	return r->live != NULL && r->affinity != NULL && r->queue != NULL ? 0 : -ENOMEM;
 }
 
 static int start_control(struct runner *r)
@@ -224,6 +227,7 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 		.config = c,
 		.live = r->live,
 		.affinity = r->affinity,
+		.queue = r->queue,
 		.workers = worker_count(c),
 		.max_conn = max_conn,
 		.seed = c->random_seed != 0 ? c->random_seed : random_seed(),
@@ -388,6 +392,7 @@ static void release(struct runner *r)
 	crew_free(r->crew);
 	reload_free(r->reload);
 	geo_watch_free(r->geo);
+	queue_free(r->queue);
 	affinity_free(r->affinity);
 	live_free(r->live);
 	if (r->status_fd >= 0)

@@ -50,6 +50,8 @@ void access_log_session(const struct session *s, enum close_reason reason, uint6
 	}
 	log_uint(&l, "bytes_in", s->dir[CLIENT].bytes);
 	log_uint(&l, "bytes_out", s->dir[BACKEND].bytes);
+	if (s->queued)
+		log_ms(&l, "queue_ms", (uint64_t)s->queue_us * 1000);
 	if (s->connected)
 		log_ms(&l, "connect_ms", (uint64_t)s->connect_us * 1000);
 	log_ms(&l, "total_ms", now_ns - s->accept_ns);
@@ -76,6 +78,18 @@ void access_log_connect_failed(const struct session *s, int err)
 	log_client(&l, s);
 	log_backend(&l, s);
 	log_errno(&l, err);
+	log_end(&l);
+}
+
+void access_log_queued(const struct session *s)
+{
+	struct log_line l;
+
+	if (!log_wanted(LOG_DEBUG))
+		return;
+	log_begin(&l, LOG_DEBUG, "queued");
+	log_client(&l, s);
+	log_uint(&l, "waiting", queue_length(s->worker->shared->queue));
 	log_end(&l);
 }
 

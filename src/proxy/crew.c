@@ -31,6 +31,7 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 		.config = options->config,
 		.live = options->live,
 		.affinity = options->affinity,
+		.queue = options->queue,
 		.max_conn = options->max_conn,
 		.starved = &c->starved,
 		.workers = aligned_alloc(_Alignof(struct worker),

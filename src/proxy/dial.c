@@ -14,6 +14,7 @@
 #include "net/socket.h"
 #include "proxy/access_log.h"
 #include "proxy/session.h"
+#include "proxy/waiting.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void try_next(struct session *s);
+static void try_next(struct session *s, const struct backend *b);
 
 /* While a dial lacks a descriptor, no worker accepts clients that would compete for one. */
 static void set_starved(struct session *s, bool starved)
@@ -74,6 +75,7 @@ void dial_start(struct session *s, const struct endpoint *dst)
 		return;
 	}
 	s->dial = d;
+	d->session = s;
 	tried_init(&d->tried);
 	d->dst = destination(s, dst);
 	d->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
@@ -83,7 +85,7 @@ void dial_start(struct session *s, const struct endpoint *dst)
 	s->place_source = (uint8_t)d->place.source;
 	s->located = true;
 	session_move(s, SESSION_DIAL);
-	try_next(s);
+	try_next(s, NULL);
 }
 
 /* The try failed: its place is free again, and it is not tried twice for this client. */
@@ -102,7 +104,7 @@ static void try_failed(struct session *s, int err)
 		session_close(s, CLOSE_RESOURCES);
 		return;
 	}
-	live_release(s->worker->shared->live, s->slot);
+	waiting_release(s->worker, s->slot);
 	s->slot = LIVE_NO_SLOT;
 	if (s->retries < UINT16_MAX)
 		s->retries++;
@@ -162,36 +164,69 @@ static bool out_of_resources(int err)
  * have left. The client keeps its descriptor meanwhile, so none is accepted before it. */
 static void wait_for_resources(struct session *s)
 {
-	live_release(s->worker->shared->live, s->slot);
+	waiting_release(s->worker, s->slot);
 	s->slot = LIVE_NO_SLOT;
 	set_starved(s, true);
 	s->dial->try_deadline_ms = s->worker->now_ms + DIAL_STARVED_RETRY_MS;
 	session_arm(s);
 }
 
-/* Chooses a backend and reserves a place there. NULL: none is left, and the session is closed. */
-static const struct backend *choose(struct session *s)
+/* Chooses a backend and reserves a place there. Somebody who waits for that place is before this
+ * session: then it is passed on, and the search begins anew. As policy_choose(). */
+static int find_place(struct session *s, struct choice *ret_choice)
 {
 	struct worker *w = s->worker;
-	struct choice choice;
-	int err = policy_choose(
-		&(struct policy_query){
-			.table = w->table,
-			.affinity = w->shared->affinity,
-			.service = s->service,
-			.client = &s->client.ip,
-			.place = &s->dial->place,
-			.tried = &s->dial->tried,
-			.now_ms = w->now_ms,
-			.rng = &w->rng,
-		},
-		&choice);
+	const struct policy_query query = {
+		.table = w->table,
+		.affinity = w->shared->affinity,
+		.service = s->service,
+		.client = &s->client.ip,
+		.place = &s->dial->place,
+		.tried = &s->dial->tried,
+		.now_ms = w->now_ms,
+		.rng = &w->rng,
+	};
 
-	switch (err) {
+	for (int i = 0; i < DIAL_PASSES_MAX; i++) {
+		int err = policy_choose(&query, ret_choice);
+
+		if (err != 0 || !waiting_pass(w, ret_choice->backend))
+			return err;
+	}
+	return -EAGAIN;
+}
+
+/* There is no place now. One that was given back since we looked was offered to nobody, so look
+ * again when everybody can see that we wait; what is found goes to the first. */
+static void wait_for_place(struct session *s)
+{
+	struct choice choice;
+
+	waiting_join(s);
+	if (s->state == SESSION_QUEUE && find_place(s, &choice) == 0)
+		waiting_release(s->worker, choice.binding.slot); /* we have one already */
+}
+
+static void take_choice(struct session *s, const struct choice *choice)
+{
+	s->slot = choice->binding.slot;
+	s->backend_addr = choice->backend->addr;
+	s->region_score = (uint8_t)choice->terms.region_score;
+	s->from_affinity = choice->from_affinity;
+	access_log_decision(s, &s->dial->place, choice);
+}
+
+/* A backend with a place reserved. NULL: there is none, and the session waits or is closed. */
+static const struct backend *choose(struct session *s)
+{
+	struct choice choice;
+
+	switch (find_place(s, &choice)) {
 	case 0:
-		break;
+		take_choice(s, &choice);
+		return choice.backend;
 	case -EAGAIN:
-		session_close(s, CLOSE_BACKENDS_FULL);
+		wait_for_place(s);
 		return NULL;
 	case -EHOSTUNREACH:
 		session_close(s, CLOSE_CONNECT_FAILED);
@@ -200,27 +235,22 @@ static const struct backend *choose(struct session *s)
 		session_close(s, CLOSE_NO_BACKEND);
 		return NULL;
 	}
-	s->slot = choice.binding.slot;
-	s->backend_addr = choice.backend->addr;
-	s->region_score = (uint8_t)choice.terms.region_score;
-	s->from_affinity = choice.from_affinity;
-	access_log_decision(s, &s->dial->place, &choice);
-	return choice.backend;
 }
 
-static void try_next(struct session *s)
+/* Tries b, where a place is reserved already, or else (NULL) the best, and at once the next best
+ * where that fails at once. */
+static void try_next(struct session *s, const struct backend *b)
 {
 	struct worker *w = s->worker;
 	struct dial *d = s->dial;
 
-	for (int i = 0; i < DIAL_TRIES_A_TURN; i++) {
+	for (int i = 0; i < DIAL_TRIES_A_TURN; i++, b = NULL) {
 		if (w->now_ms >= d->deadline_ms) {
 			session_close(s, d->starved ? CLOSE_RESOURCES : CLOSE_CONNECT_BUDGET);
 			return;
 		}
-
-		const struct backend *b = choose(s);
-
+		if (b == NULL)
+			b = choose(s);
 		if (b == NULL)
 			return;
 		d->try_started_ns = clock_now_ns();
@@ -257,13 +287,39 @@ static void fail_and_go_on(struct session *s, int err)
 {
 	try_failed(s, err);
 	if (s->state != SESSION_CLOSED)
-		try_next(s);
+		try_next(s, NULL);
+}
+
+void dial_resume(struct session *s, uint32_t slot)
+{
+	struct worker *w = s->worker;
+	const struct backend *b = table_backend_in_slot(w->table, slot);
+	struct choice choice = {.backend = b, .binding.slot = slot};
+
+	s->dial->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
+	session_move(s, SESSION_DIAL);
+	if (b != NULL)
+		choice.terms = balancer_judge(w->table, b,
+		                              &(struct balancer_query){
+						      .country = s->dial->place.country,
+						      .region = s->dial->place.region,
+					      });
+	/* Full it may be, with us. Otherwise the place was given by a worker whose table is not
+	 * ours. */
+	if (b == NULL ||
+	    (choice.terms.exclusion != EXCLUDED_NOT && choice.terms.exclusion != EXCLUDED_FULL)) {
+		waiting_release(w, slot);
+		try_next(s, NULL);
+		return;
+	}
+	take_choice(s, &choice);
+	try_next(s, b);
 }
 
 void dial_timeout(struct session *s, uint64_t now_ms)
 {
 	if (s->end[BACKEND].fd < 0) /* between two tries */
-		try_next(s);
+		try_next(s, NULL);
 	else if (now_ms >= s->dial->try_deadline_ms)
 		fail_and_go_on(s, ETIMEDOUT);
 	else

@@ -10,6 +10,7 @@
 #include "net/socket.h"
 #include "proxy/access_log.h"
 #include "proxy/dial.h"
+#include "proxy/waiting.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -89,6 +90,8 @@ static uint64_t deadline_ms(const struct session *s)
 		return s->accept_ns / 1000000 + s->worker->shared->config->proxy_header_timeout_ms;
 	case SESSION_DIAL:
 		return earlier(s->dial->try_deadline_ms, s->dial->deadline_ms);
+	case SESSION_QUEUE:
+		return s->dial->queue_deadline_ms;
 	case SESSION_RELAY:
 		idle_limit(s, &limit_ms);
 		limit_ms += s->active_ms;
@@ -131,8 +134,9 @@ struct binding session_binding(const struct session *s)
 void session_close(struct session *s, enum close_reason reason)
 {
 	struct worker *w = s->worker;
-	struct live *live = w->shared->live;
 
+	if (s->state == SESSION_QUEUE)
+		waiting_leave(s);
 	session_move(s, SESSION_CLOSED);
 	access_log_session(s, reason, clock_now_ns());
 	dial_free(s);
@@ -144,9 +148,9 @@ void session_close(struct session *s, enum close_reason reason)
 		if (s->connected)
 			affinity_touch(w->shared->affinity, &s->client.ip, s->service->key,
 			               session_binding(s), w->now_ms);
-		live_release(live, s->slot);
+		waiting_release(w, s->slot);
 	}
-	live_release_total(live);
+	live_release_total(w->shared->live);
 	timer_cancel(&w->timers, &s->timer);
 	list_remove(&s->turn);
 	free(s->peer);
@@ -451,6 +455,9 @@ static void on_timer(struct timer *t, uint64_t now_ms)
 	case SESSION_DIAL:
 		dial_timeout(s, now_ms);
 		break;
+	case SESSION_QUEUE:
+		waiting_timeout(s);
+		break;
 	case SESSION_RELAY:
 		relay_timeout(s, now_ms);
 		break;
@@ -471,8 +478,9 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 
 	if (s->state == SESSION_CLOSED)
 		return; /* closed earlier in this turn */
-	if (side == BACKEND && s->state == SESSION_DIAL &&
-	    s->dial->failed_turn_ns == s->worker->now_ns)
+	if (side == BACKEND &&
+	    (s->state == SESSION_QUEUE ||
+	     (s->state == SESSION_DIAL && s->dial->failed_turn_ns == s->worker->now_ns)))
 		return; /* of the socket before this one */
 	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 		end->readable = true;
@@ -497,6 +505,9 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 			dial_event(s, events);
 		else if ((events & (EPOLLERR | EPOLLHUP)) != 0)
 			session_close(s, CLOSE_CLIENT_GONE);
+		break;
+	case SESSION_QUEUE:
+		waiting_event(s);
 		break;
 	case SESSION_RELAY:
 		relay_event(s, side, events);

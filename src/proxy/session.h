@@ -62,6 +62,7 @@ struct session {
 	struct endpoint backend_addr;
 	uint32_t slot;       /* of the backend where a connection is reserved, or LIVE_NO_SLOT */
 	uint32_t connect_us; /* of the try that succeeded */
+	uint32_t queue_us;   /* spent waiting for a place */
 	uint16_t retries;
 	region_id region;
 	char country[2]; /* zeroes: unknown */
@@ -72,6 +73,7 @@ struct session {
 	bool located : 1; /* country, region and place_source hold */
 	bool from_affinity : 1;
 	bool settled : 1;   /* has lived for SETTLE_MS */
+	bool queued : 1;    /* has waited for a place: queue_us holds */
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 };
 

@@ -15,6 +15,7 @@
 #include "proxy/relay.h"
 #include "route/affinity.h"
 #include "route/live.h"
+#include "route/queue.h"
 #include "route/table.h"
 
 #include <pthread.h>
@@ -34,6 +35,7 @@ struct worker_shared {
 	const struct config *config;
 	struct live *live;
 	struct affinity *affinity;
+	struct queue *queue; /* a worker's sessions have its number as owner */
 	uint32_t max_conn;
 	atomic_uint *starved; /* dials without a descriptor: while there are any, nobody accepts */
 	struct worker *workers;
@@ -61,6 +63,8 @@ struct worker {
 	struct object_pool session_pool;
 	struct relay_shared relay;
 	struct timer_wheel timers;
+	struct timer offer_all; /* while sessions wait: see waiting.h */
+	uint32_t waiting;       /* own sessions in state QUEUE */
 	struct rng rng;
 	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */
@@ -87,6 +91,8 @@ MUST_CHECK int worker_post_leave(struct worker *w);
 /* Another worker hands over a client, with its reference to the service. */
 MUST_CHECK int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
                                   struct service *service);
+/* Sessions of this worker have been given places in the queue. */
+MUST_CHECK int worker_post_places(struct worker *w);
 /* Waits for the thread, if it was started. */
 void worker_join(struct worker *w);
 /* After all threads have ended: closes clients that were still on their way, frees everything. */

@@ -124,11 +124,10 @@ static int why_none(const struct table *t, const struct balancer_query *bq)
 	for (uint32_t i = 0; pool != NULL && i < pool->member_count; i++) {
 		uint32_t slot = pool->slots[i];
 
-		if (tried_has(bq->tried, slot) &&
-		    live_connections(t->live, slot) < pool->hard_limits[i])
-			return -EHOSTUNREACH;
-		if (live_faults(t->live, slot) == 0)
-			why = -EAGAIN;
+		if (tried_has(bq->tried, slot))
+			why = -EHOSTUNREACH;
+		else if (live_faults(t->live, slot) == 0)
+			return -EAGAIN;
 	}
 	return why;
 }

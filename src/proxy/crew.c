@@ -31,6 +31,7 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 		.config = options->config,
 		.live = options->live,
 		.affinity = options->affinity,
+		.client_limits = options->client_limits,
 		.queue = options->queue,
 		.max_conn = options->max_conn,
 		.starved = &c->starved,

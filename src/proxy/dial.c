@@ -65,7 +65,7 @@ static struct endpoint destination(const struct session *s, const struct endpoin
 	return own;
 }
 
-void dial_start(struct session *s, const struct endpoint *dst)
+void dial_start(struct session *s, const struct place *place, const struct endpoint *dst)
 {
 	struct worker *w = s->worker;
 	struct dial *d = calloc(1, sizeof(*d));
@@ -79,11 +79,7 @@ void dial_start(struct session *s, const struct endpoint *dst)
 	tried_init(&d->tried);
 	d->dst = destination(s, dst);
 	d->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
-	d->place = policy_locate(w->table, w->geo, &s->client.ip);
-	memcpy(s->country, d->place.country, sizeof(s->country));
-	s->region = d->place.region;
-	s->place_source = (uint8_t)d->place.source;
-	s->located = true;
+	d->place = *place;
 	session_move(s, SESSION_DIAL);
 	try_next(s, NULL);
 }

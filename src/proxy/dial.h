@@ -45,9 +45,9 @@ struct dial {
 	bool header_sent; /* the PROXY header went with the first packet */
 };
 
-/* Begins: locates the client and tries the first backend. Closes the session when nothing can be.
- */
-void dial_start(struct session *s, const struct endpoint *dst);
+/* Begins: tries the first backend for a client of this place. dst is where a PROXY header says that
+ * it meant to go; NULL: there was none. Closes the session when nothing can be. */
+void dial_start(struct session *s, const struct place *place, const struct endpoint *dst);
 /* The backend's socket has news while connecting. */
 void dial_event(struct session *s, uint32_t events);
 /* A try or the whole budget ran out of time, or an immediate retry is due. */

@@ -9,6 +9,7 @@
 #include "net/proxy_protocol.h"
 #include "net/socket.h"
 #include "proxy/access_log.h"
+#include "proxy/admission.h"
 #include "proxy/dial.h"
 #include "proxy/waiting.h"
 #include "proxy/worker.h"
@@ -150,6 +151,7 @@ void session_close(struct session *s, enum close_reason reason)
 			               session_binding(s), w->now_ms);
 		waiting_release(w, s->slot);
 	}
+	admission_leave(s);
 	live_release_total(w->shared->live);
 	timer_cancel(&w->timers, &s->timer);
 	list_remove(&s->turn);
@@ -364,6 +366,20 @@ void session_connected(struct session *s)
 
 /* ---- HEADER ---- */
 
+/* It is known who the client is. */
+static void admit(struct session *s, const struct endpoint *dst)
+{
+	struct worker *w = s->worker;
+	struct place place = policy_locate(w->table, w->geo, &s->client.ip);
+
+	memcpy(s->country, place.country, sizeof(s->country));
+	s->region = place.region;
+	s->place_source = (uint8_t)place.source;
+	s->located = true;
+	if (admission_enter(s, &place))
+		dial_start(s, &place, dst);
+}
+
 static bool header_expected(const struct session *s)
 {
 	return s->service->accept_proxy &&
@@ -416,7 +432,7 @@ static void read_header(struct session *s)
 	}
 	if (!header.local && !name_client(s, &header.src))
 		return;
-	dial_start(s, header.local ? NULL : &header.dst);
+	admit(s, header.local ? NULL : &header.dst);
 }
 
 /* ---- all states ---- */
@@ -563,6 +579,6 @@ void session_start(struct worker *w, int fd, const struct endpoint *peer, struct
 		session_arm(s);
 		read_header(s);
 	} else {
-		dial_start(s, NULL);
+		admit(s, NULL);
 	}
 }

@@ -73,6 +73,7 @@ struct session {
 	bool located : 1; /* country, region and place_source hold */
 	bool from_affinity : 1;
 	bool settled : 1;   /* has lived for SETTLE_MS */
+	bool counted : 1;   /* in client_limits */
 	bool queued : 1;    /* has waited for a place: queue_us holds */
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 };

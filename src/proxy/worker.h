@@ -14,6 +14,7 @@
 #include "net/timer.h"
 #include "proxy/relay.h"
 #include "route/affinity.h"
+#include "route/client_limits.h"
 #include "route/live.h"
 #include "route/queue.h"
 #include "route/table.h"
@@ -35,7 +36,8 @@ struct worker_shared {
 	const struct config *config;
 	struct live *live;
 	struct affinity *affinity;
-	struct queue *queue; /* a worker's sessions have its number as owner */
+	struct client_limits *client_limits; /* NULL: there are none */
+	struct queue *queue;                 /* a worker's sessions have its number as owner */
 	uint32_t max_conn;
 	atomic_uint *starved; /* dials without a descriptor: while there are any, nobody accepts */
 	struct worker *workers;
@@ -66,6 +68,7 @@ struct worker {
 	struct timer offer_all; /* while sessions wait: see waiting.h */
 	uint32_t waiting;       /* own sessions in state QUEUE */
 	struct rng rng;
+	uint64_t complain_ms; /* not before: of admission.c */
 	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */
 	uint64_t now_ns;        /* monotonic, of this turn */

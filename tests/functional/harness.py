@@ -251,8 +251,10 @@ class Proxy:
 
     def label(self, src=None, **how):
         """The label of the identity backend that serves this client; "" when it is turned away."""
-        with self.connect(src, **how) as sock:
-            return wire.read_line(sock)
+        with contextlib.suppress(ConnectionResetError):  # as early as that
+            with self.connect(src, **how) as sock:
+                return wire.read_line(sock)
+        return ""
 
     # Its log
 

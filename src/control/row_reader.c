@@ -14,7 +14,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum table_kind { TABLE_BACKENDS, TABLE_SERVICES, TABLE_GEO_OVERRIDES, TABLE_COUNTRY_REGIONS };
+enum table_kind {
+	TABLE_BACKENDS,
+	TABLE_SERVICES,
+	TABLE_GEO_OVERRIDES,
+	TABLE_COUNTRY_REGIONS,
+	TABLE_ACCESS_RULES,
+};
 
 static const struct source {
 	const char *name;
@@ -29,6 +35,8 @@ static const struct source {
                                  GEO_OVERRIDES_MAX},
 	[TABLE_COUNTRY_REGIONS] = {"country_regions", country_region_columns,
                                    COUNTRY_REGION_COLUMNS, false, COUNTRY_INDEX_MAX},
+	[TABLE_ACCESS_RULES] = {"access_rules", access_rule_columns, ACCESS_RULE_COLUMNS, false,
+                                ACCESS_RULES_MAX},
 };
 
 /* The longest key that is good: the others are shorter. */
@@ -103,6 +111,7 @@ union any_row {
 	struct service_row service;
 	struct geo_override_row override;
 	struct country_region_row country_region;
+	struct access_rule_row access_rule;
 };
 
 static enum row_verdict check_row(enum table_kind kind, const struct column_value *values,
@@ -117,6 +126,8 @@ static enum row_verdict check_row(enum table_kind kind, const struct column_valu
 		return columns_geo_override(values, &ret_row->override, ret_error);
 	case TABLE_COUNTRY_REGIONS:
 		return columns_country_region(values, &ret_row->country_region, ret_error);
+	case TABLE_ACCESS_RULES:
+		return columns_access_rule(values, &ret_row->access_rule, ret_error);
 	}
 	CHECK(false);
 }
@@ -131,6 +142,8 @@ static bool is_ours(const struct reading *r, const union any_row *row)
 		app = row->backend.app;
 	else if (r->kind == TABLE_SERVICES)
 		app = row->service.app;
+	else if (r->kind == TABLE_ACCESS_RULES)
+		app = row->access_rule.app;
 	return wanted == NULL || wanted[0] == '\0' || app == NULL || strcmp(app, wanted) == 0;
 }
 
@@ -165,6 +178,8 @@ static int keep_row(struct reading *r, const union any_row *row)
 		return route_rows_add_override(r->rows, &row->override);
 	case TABLE_COUNTRY_REGIONS:
 		return route_rows_add_country_region(r->rows, &row->country_region);
+	case TABLE_ACCESS_RULES:
+		return route_rows_add_access_rule(r->rows, &row->access_rule);
 	}
 	CHECK(false);
 }

@@ -31,6 +31,13 @@ const char schema_sql[] =
 	"CREATE TABLE country_regions (\n"
 	"    country TEXT PRIMARY KEY NOT NULL,  -- \"MX\"\n"
 	"    region TEXT                         -- \"sa\"\n"
+	");\n"
+	"CREATE TABLE access_rules (\n"
+	"    id TEXT PRIMARY KEY NOT NULL,  -- \"no-scanners\"\n"
+	"    app TEXT,                      -- \"*\": every app\n"
+	"    cidr TEXT,                     -- \"192.0.2.0/24\"; or\n"
+	"    country TEXT,                  -- \"BR\"; \"*\": everybody else\n"
+	"    action TEXT                    -- \"allow\", \"deny\"\n"
 	");\n";
 
 const char schema_optional_sql[] =

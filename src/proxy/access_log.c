@@ -81,6 +81,19 @@ void access_log_connect_failed(const struct session *s, int err)
 	log_end(&l);
 }
 
+void access_log_rule(const struct session *s, const struct access_rule_row *rule)
+{
+	struct log_line l;
+
+	if (!log_wanted(LOG_DEBUG))
+		return;
+	log_begin(&l, LOG_DEBUG, "access_rule");
+	log_client(&l, s);
+	log_str(&l, "rule", rule->id);
+	log_str(&l, "action", rule->allow ? "allow" : "deny");
+	log_end(&l);
+}
+
 void access_log_queued(const struct session *s)
 {
 	struct log_line l;

@@ -3,6 +3,7 @@
 #include "proxy/admission.h"
 
 #include "base/log.h"
+#include "proxy/access_log.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
 
@@ -19,11 +20,26 @@ static void complain(struct worker *w)
 	log_end(&l);
 }
 
+/* False: a rule of the table denies it. */
+static bool allowed(struct session *s, const struct place *place)
+{
+	const struct access_rule_row *rule = access_find(s->worker->table->access, s->service->app,
+	                                                 &s->client.ip, place->country);
+
+	if (rule == NULL)
+		return true;
+	access_log_rule(s, rule);
+	return rule->allow;
+}
+
 bool admission_enter(struct session *s, const struct place *place)
 {
 	struct worker *w = s->worker;
 
-	(void)place;
+	if (!allowed(s, place)) {
+		session_close(s, CLOSE_DENIED);
+		return false;
+	}
 	if (w->shared->client_limits == NULL)
 		return true;
 	switch (client_limits_enter(w->shared->client_limits, &s->client.ip, w->now_ns)) {

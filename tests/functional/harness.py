@@ -49,6 +49,7 @@ CREATE TABLE backends (
 CREATE TABLE services (listen TEXT PRIMARY KEY, app TEXT, accept_proxy INTEGER, send_proxy INTEGER);
 CREATE TABLE geo_overrides (cidr TEXT, country TEXT, region TEXT);
 CREATE TABLE country_regions (country TEXT, region TEXT);
+CREATE TABLE access_rules (id TEXT PRIMARY KEY, app TEXT, cidr TEXT, country TEXT, action TEXT);
 """
 SEED_SCHEMA = """
 CREATE TABLE backends (
@@ -129,6 +130,9 @@ class RoutingDb:
 
     def override(self, cidr, country=None, region=None):
         self.run("INSERT INTO geo_overrides VALUES (?, ?, ?)", cidr, country, region)
+
+    def access_rule(self, id, action, cidr=None, country=None, app="*"):
+        self.run("INSERT INTO access_rules VALUES (?, ?, ?, ?, ?)", id, app, cidr, country, action)
 
     def country_region(self, country, region):
         self.run("INSERT INTO country_regions VALUES (?, ?)", country, region)

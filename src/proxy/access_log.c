@@ -31,11 +31,20 @@ static void log_backend(struct log_line *l, const struct session *s)
 	log_endpoint(l, "backend_addr", &s->backend_addr);
 }
 
+/* Turned away at the door. Whoever wants to can make as many of these lines as the machine can
+ * accept clients; they must not take the room of others. */
+static bool is_at_the_door(enum close_reason reason)
+{
+	return reason == CLOSE_DENIED || reason == CLOSE_CLIENT_CONN_LIMIT ||
+	       reason == CLOSE_CLIENT_RATE_LIMIT;
+}
+
 void access_log_session(const struct session *s, enum close_reason reason, uint64_t now_ns)
 {
 	struct log_line l;
 
 	log_begin(&l, LOG_INFO, "session");
+	l.minor = is_at_the_door(reason);
 	log_client(&l, s);
 	if (s->country[0] != '\0')
 		log_strn(&l, "country", s->country, sizeof(s->country));

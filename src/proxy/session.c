@@ -77,6 +77,27 @@ static enum close_reason idle_limit(const struct session *s, uint64_t *ret_ms)
 	return CLOSE_CLIENT_TIMEOUT;
 }
 
+/* Has neither side sent a byte, nor ended? Where a backend speaks first, its word counts: such a
+ * client has nothing to say yet. */
+static bool nothing_said(const struct session *s)
+{
+	for (unsigned side = 0; side < 2; side++)
+		if (s->dir[side].bytes != 0 || s->dir[side].state != RELAY_FLOWING ||
+		    relay_pending(&s->dir[side]))
+			return false;
+	return true;
+}
+
+/* By when something must have been said; UINT64_MAX: no limit. */
+static uint64_t first_byte_deadline_ms(const struct session *s)
+{
+	uint64_t timeout_ms = s->worker->shared->config->first_byte_timeout_ms;
+
+	if (timeout_ms == 0 || !nothing_said(s))
+		return UINT64_MAX;
+	return (s->accept_ns + (uint64_t)s->queue_us * 1000) / 1000000 + timeout_ms;
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -96,6 +117,7 @@ static uint64_t deadline_ms(const struct session *s)
 	case SESSION_RELAY:
 		idle_limit(s, &limit_ms);
 		limit_ms += s->active_ms;
+		limit_ms = earlier(limit_ms, first_byte_deadline_ms(s));
 		if (!s->settled)
 			limit_ms = earlier(limit_ms, s->accept_ns / 1000000 + SETTLE_MS);
 		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
@@ -449,6 +471,8 @@ static void relay_timeout(struct session *s, uint64_t now_ms)
 	reason = idle_limit(s, &limit_ms);
 	if (now_ms >= s->active_ms + limit_ms)
 		session_close(s, reason);
+	else if (now_ms >= first_byte_deadline_ms(s))
+		session_close(s, CLOSE_FIRST_BYTE_TIMEOUT);
 	else if (s->dial != NULL && now_ms >= s->dial->deadline_ms)
 		commit(s);
 	else

@@ -86,6 +86,25 @@ def test_a_storm_over_several_backends(db, start, peer):
 
 
 @pytest.mark.concurrency
+def test_no_place_is_lost_when_clients_leave_as_they_are_served(db, start, peer, held):
+    """All leave in the same moment, so that places are given to many that have gone already."""
+    backend = peer(Counting, "sa-1")
+    db.add("sa-1", backend, soft_limit=3, hard_limit=3)
+    proxy = start(EDGEPROXY_WORKERS=4, EDGEPROXY_QUEUE_TIMEOUT_MS=PATIENCE_SECS * 1000)
+    address, count = proxy.addr, 0
+    for _ in range(20):
+        socks = [proxy.connect(BR, to=address) for _ in range(60)]
+        until(lambda: backend.open == 3, "all places taken")
+        for sock in socks:
+            reset(sock)
+        count += len(socks)
+        proxy.wait_session(count=count)
+    assert backend.most == 3
+    socks = [held.enter_context(proxy.connect(BR)) for _ in range(3)]
+    assert [wire.read_line(sock) for sock in socks] == ["sa-1"] * 3
+
+
+@pytest.mark.concurrency
 @pytest.mark.parametrize("workers", [1, 4])
 def test_first_come_first_served(full, workers):
     proxy, served, waiters = full(5, EDGEPROXY_WORKERS=workers)

@@ -219,7 +219,7 @@ static void a_stuck_reader_stops_nobody(void **state)
 	dropped = log_dropped();
 	flood("other", false, LOG_MINOR_BYTES / 2000);
 	assert_int_equal(log_dropped(), dropped);
-	flood("other", false, LOG_BUFFER_BYTES / 1000);
+	flood("other", false, LOG_BUFFER_BYTES / 250);
 	assert_true(log_dropped() > dropped);
 	/* Let the writer finish. */
 	if (fork() == 0) {

@@ -144,6 +144,23 @@ def test_nobody_overtakes_those_who_wait(full):
         waiters.count += 5
 
 
+def test_a_release_serves_at_once(full):
+    """Not with the help of the timer that offers places (every 100 ms): these give up before."""
+    proxy, (holder,), waiters = full(EDGEPROXY_WORKERS=1, EDGEPROXY_QUEUE_TIMEOUT_MS=50)
+
+    def served():
+        nonlocal holder
+        waiting = waiters.add()
+        holder.close()
+        if wire.read_line(waiting) == "sa-1":
+            return True
+        holder = waiters.held.enter_context(proxy.connect(BR))
+        assert wire.read_line(holder) == "sa-1"
+        return False
+
+    until(served, "a client that was served in time", timeout=20)
+
+
 def test_the_wait_is_in_the_log(full):
     proxy, (holder,), waiters = full()
     first = waiters.add()

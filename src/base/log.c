@@ -390,6 +390,7 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
 	l->wanted = log_wanted(level);
 	l->len = 0;
 	l->cut = false;
+	l->minor = false;
 	if (!l->wanted)
 		return;
 	if (sink.format == LOG_JSON) {
@@ -429,7 +430,7 @@ void log_end(struct log_line *l)
 		return;
 	}
 	pthread_mutex_lock(&sink.lock);
-	if (l->len > LOG_BUFFER_BYTES - sink.used) {
+	if (sink.used + l->len > (l->minor ? LOG_MINOR_BYTES : LOG_BUFFER_BYTES)) {
 		sink.dropped++;
 	} else {
 		if (sink.used == 0)

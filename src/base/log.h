@@ -21,8 +21,9 @@
 
 /* A longer line is cut, at a value's end where possible. */
 #define LOG_LINE_BYTES 2048
-/* Bytes of finished lines that may wait for the writer. */
+/* Bytes of finished lines that may wait for the writer; minor lines have half of them. */
 #define LOG_BUFFER_BYTES (1u << 20)
+#define LOG_MINOR_BYTES (LOG_BUFFER_BYTES / 2)
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
@@ -31,6 +32,8 @@ struct log_line {
 	size_t len;
 	bool wanted; /* false: the level is off and every call on this line does nothing */
 	bool cut;
+	bool minor; /* set behind log_begin(): of a kind of which a flood may come, so it has less
+	               room */
 	char text[LOG_LINE_BYTES];
 };
 

@@ -346,6 +346,24 @@ static void check_health_checks(struct check *c)
 	}
 }
 
+/* A rule for everybody leaves in only whom another rule allows. */
+static void check_access(struct check *c)
+{
+	const struct route_rows *rows = &c->in.rows;
+	bool anybody = false;
+
+	for (size_t i = 0; i < rows->access_rule_count; i++)
+		anybody |= rows->access_rules[i].allow;
+	for (size_t i = 0; i < rows->access_rule_count && !anybody; i++) {
+		const struct access_rule_row *rule = &rows->access_rules[i];
+
+		if (rule->match == ACCESS_ALL)
+			finding(c, false, "add rules with action allow, or remove this one",
+			        "access_rules %s: it denies everybody, and no rule allows anybody",
+			        rule->id);
+	}
+}
+
 /* ---- the summary ---- */
 
 static void summarize(const struct check *c)
@@ -393,6 +411,7 @@ int check_main(void)
 			check_backends(&c);
 			check_listeners(&c);
 			check_health_checks(&c);
+			check_access(&c);
 		}
 		summarize(&c);
 	} else {

@@ -1,10 +1,10 @@
 /* `edgeproxy explain <client-ip>`: asks the routing policy about one client and shows every step of
  * the answer.
  *
- * Nothing is decided here. The place comes from policy_locate(), the terms of each backend from
- * balancer_judge(), the winner from policy_choose(): the functions that the workers run, on a table
- * made by the same code from the same rows. What is added is order (the best first), the shares of
- * a weighted random choice, and the origin of the client's region.
+ * Nothing is decided here. The place comes from policy_locate(), the admission from access_find(),
+ * the terms of each backend from balancer_judge(), the winner from policy_choose(): the functions
+ * that the workers run, on a table made by the same code from the same rows. What is added is order
+ * (the best first), the shares of a weighted random choice, and the origin of the client's region.
  *
  * It runs in a process of its own, with live state of its own: it opens the database read-only,
  * opens no socket, and changes nothing. So it does not see a running proxy's connections and
@@ -209,9 +209,14 @@ static int explain(const struct inputs *in, const struct table *table, struct se
 		.inputs = in, .table = table, .app = explained_app(in), .client = *client};
 	e->place = policy_locate(table, in->geo, client);
 	e->region_source = find_region_source(e);
+	e->rule = access_find(table->access, service->app, client, e->place.country);
 	r = judge_all(e);
 	if (r != 0)
 		return r;
+	if (e->rule != NULL && !e->rule->allow) {
+		e->error = -EACCES;
+		return 0;
+	}
 	e->error = policy_choose(&(struct policy_query){.table = table,
 	                                                .service = service,
 	                                                .client = client,

@@ -61,6 +61,9 @@ static void print_wrapped(const char *text)
 static void why_no_winner(const struct explanation *e, char buf[WHY_MAX])
 {
 	switch (e->error) {
+	case -EACCES:
+		snprintf(buf, WHY_MAX, "access rule %s denies this client", e->rule->id);
+		break;
 	case -EAGAIN:
 		snprintf(buf, WHY_MAX, "every backend that takes clients is at its hard limit");
 		break;
@@ -170,6 +173,31 @@ static void print_region(const struct explanation *e)
 		printf("%s (the default for %s)\n", region_name(e->place.region), e->place.country);
 		break;
 	}
+}
+
+static void print_access(const struct explanation *e)
+{
+	const struct access_rule_row *rule = e->rule;
+	char prefix[PREFIX_TEXT_MAX];
+
+	printf(LABEL, "access");
+	if (rule == NULL) {
+		printf("allowed: no rule of access_rules is about it\n");
+		return;
+	}
+	printf("%s by rule %s (", rule->allow ? "allowed" : "denied", rule->id);
+	switch (rule->match) {
+	case ACCESS_CIDR:
+		printf("cidr %s", prefix_format(&rule->prefix, prefix));
+		break;
+	case ACCESS_COUNTRY:
+		printf("country %s", rule->country);
+		break;
+	case ACCESS_ALL:
+		printf("everybody");
+		break;
+	}
+	printf(", app %s)\n", rule->app[0] != '\0' ? rule->app : "*");
 }
 
 static void print_sources(const struct explanation *e)
@@ -288,6 +316,7 @@ void explanation_print(const struct explanation *e)
 	printf(LABEL "%s\n", "client", ip_format(&e->client, ip));
 	print_place(e);
 	print_region(e);
+	print_access(e);
 	print_sources(e);
 	print_table(e);
 	snprintf(text, sizeof text, "%s: %s.", e->winner != NULL ? e->winner->id : "none",

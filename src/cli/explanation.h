@@ -31,10 +31,11 @@ struct explanation {
 	struct ip client;
 	struct place place;
 	enum region_source region_source;
-	struct candidate *candidates; /* every backend: the best first, excluded ones last */
+	const struct access_rule_row *rule; /* decides whether it may come in; NULL: none does */
+	struct candidate *candidates;       /* every backend: the best first, excluded ones last */
 	size_t candidate_count;
 	size_t best_count; /* the first so many are equally good; one of them is drawn by weight */
-	int error;         /* of policy_choose(); 0: there is a winner */
+	int error;         /* -EACCES: denied; else of policy_choose(); 0: there is a winner */
 	const struct backend *winner;
 };
 

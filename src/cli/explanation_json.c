@@ -72,6 +72,24 @@ static json_t *place_json(const struct explanation *e)
 	                 "region_source", text(region_source_word(e->region_source)));
 }
 
+static json_t *access_json(const struct explanation *e)
+{
+	const struct access_rule_row *rule = e->rule;
+	char prefix[PREFIX_TEXT_MAX] = "";
+	const char *country = "";
+
+	if (rule == NULL)
+		return json_pack("{s:s, s:n}", "action", "allow", "rule");
+	if (rule->match == ACCESS_CIDR)
+		prefix_format(&rule->prefix, prefix);
+	else
+		country = rule->match == ACCESS_ALL ? "*" : rule->country;
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "action", rule->allow ? "allow" : "deny",
+	                 "rule", text(rule->id), "app",
+	                 text(rule->app[0] != '\0' ? rule->app : "*"), "cidr", text(prefix),
+	                 "country", text(country));
+}
+
 static json_t *geo_json(const struct inputs *in)
 {
 	return json_pack("{s:o, s:o, s:I}", "path", text(in->config.geoip_path), "type",
@@ -150,11 +168,12 @@ int explanation_print_json(const struct explanation *e)
 {
 	char ip[IP_TEXT_MAX];
 	char why[WHY_MAX];
-	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "client",
-	                         text(ip_format(&e->client, ip)), "place", place_json(e),
-	                         "local_region", text(region_name(e->table->local_region)), "app",
-	                         text(e->app), "geo", geo_json(e->inputs), "routes", routes_json(e),
-	                         "backends", candidates_json(e), "winner",
+	json_t *root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}",
+	                         "client", text(ip_format(&e->client, ip)), "place", place_json(e),
+	                         "access", access_json(e), "local_region",
+	                         text(region_name(e->table->local_region)), "app", text(e->app),
+	                         "geo", geo_json(e->inputs), "routes", routes_json(e), "backends",
+	                         candidates_json(e), "winner",
 	                         text(e->winner != NULL ? e->winner->id : NULL), "drawn",
 	                         e->best_count > 1, "why", text(explanation_why(e, why)));
 

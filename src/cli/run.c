@@ -17,7 +17,9 @@
 #include "health/checker.h"
 #include "proxy/crew.h"
 #include "route/affinity.h"
+#include "route/client_limits.h"
 #include "route/live.h"
+#include "route/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +49,8 @@ struct runner {
 	struct config config;
 	struct live *live;
 	struct affinity *affinity;
+	struct client_limits *client_limits; /* NULL: none are set */
+	struct queue *queue;
 	struct geo_watch *geo;
 	struct reload *reload;
 	struct checker *checker; /* NULL until the first table is there */
@@ -202,6 +206,26 @@ static int next_signal(struct runner *r)
 	return read(r->signal_fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
+/* 0 or -ENOMEM. */
+static int make_client_limits(struct runner *r)
+{
+	const struct config *c = &r->config;
+
+	if (c->client_max_conn == 0 && c->client_conn_rate == 0)
+		return 0;
+	r->client_limits = client_limits_new(&(struct client_limits_options){
+		.max_entries = (uint32_t)c->client_table_max,
+		.max_conn = (uint32_t)c->client_max_conn,
+		.rate = (uint32_t)c->client_conn_rate,
+		.burst = (uint32_t)c->client_conn_burst,
+		.period_ns = c->client_conn_period_secs * 1000000000,
+		.v4_bits = (unsigned)c->client_prefix_v4,
+		.v6_bits = (unsigned)c->client_prefix_v6,
+		.seed = random_seed(),
+	});
+	return r->client_limits != NULL ? 0 : -ENOMEM;
+}
+
 static int make_state(struct runner *r)
 {
 	const struct config *c = &r->config;
@@ -214,7 +238,10 @@ static int make_state(struct runner *r)
 		.v6_bits = (unsigned)c->binding_prefix_v6,
 		.seed = random_seed(),
 	});
-	return r->live != NULL && r->affinity != NULL ? 0 : -ENOMEM;
+	r->queue = queue_new((uint32_t)c->queue_max, worker_count(c));
+	if (r->live == NULL || r->affinity == NULL || r->queue == NULL)
+		return -ENOMEM;
+	return make_client_limits(r);
 }
 
 static int start_control(struct runner *r)
@@ -249,6 +276,8 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 		.config = c,
 		.live = r->live,
 		.affinity = r->affinity,
+		.client_limits = r->client_limits,
+		.queue = r->queue,
 		.workers = worker_count(c),
 		.max_conn = max_conn,
 		.seed = c->random_seed != 0 ? c->random_seed : random_seed(),
@@ -440,6 +469,8 @@ static void release(struct runner *r)
 	reload_free(r->reload);
 	fault_watch_free(r->faults);
 	geo_watch_free(r->geo);
+	queue_free(r->queue);
+	client_limits_free(r->client_limits);
 	affinity_free(r->affinity);
 	live_free(r->live);
 	if (r->status_fd >= 0)

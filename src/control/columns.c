@@ -37,6 +37,11 @@ const struct column health_check_columns[HEALTH_CHECK_COLUMNS] = {
 #include "control/columns.def"
 };
 
+const struct column access_rule_columns[ACCESS_RULE_COLUMNS] = {
+#define ACCESS_RULE_COLUMN(column, name, needed) {name, needed},
+#include "control/columns.def"
+};
+
 /* One row being read. */
 struct reader {
 	const struct column *columns;
@@ -190,6 +195,12 @@ static bool read_text(const struct reader *r, int column, size_t longest, const 
 	return true;
 }
 
+static bool is_word(const struct column_value *v, const char *word)
+{
+	return v->type == VALUE_TEXT && v->len == strlen(word) &&
+	       memcmp(v->text, word, v->len) == 0;
+}
+
 static bool is_empty(const struct column_value *v)
 {
 	return v->type == VALUE_NULL || (v->type == VALUE_TEXT && v->len == 0);
@@ -262,13 +273,27 @@ static bool read_state(const struct reader *r, int column, enum admin_state *ret
 		return true;
 	}
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-		if (v->type == VALUE_TEXT && v->len == strlen(states[i].word) &&
-		    memcmp(v->text, states[i].word, v->len) == 0) {
+		if (is_word(v, states[i].word)) {
 			*ret = states[i].state;
 			return true;
 		}
 	}
 	return refuse(r, column, "must be ready, drain or maint");
+}
+
+static bool read_prefix(const struct reader *r, int column, struct prefix *ret)
+{
+	const char *text;
+	int rc;
+
+	if (!read_text(r, column, PREFIX_TEXT_MAX - 1, &text))
+		return false;
+	rc = prefix_parse(text, ret);
+	if (rc == 0)
+		return true;
+	return refuse(r, column,
+	              rc == -EDOM ? "has bits set behind the prefix length"
+	                          : "must be an address or address/length");
 }
 
 /* A name such as "bbr". Whether this kernel has it is not a property of the row. */
@@ -371,19 +396,9 @@ enum row_verdict columns_geo_override(const struct column_value values[GEO_OVERR
 {
 	struct reader r = {geo_override_columns, values, ret_error};
 	struct geo_override_row row = {0};
-	const char *text;
-	int rc;
 
-	if (!read_text(&r, GEO_OVERRIDE_CIDR, PREFIX_TEXT_MAX - 1, &text))
-		return ROW_BAD;
-	rc = prefix_parse(text, &row.prefix);
-	if (rc != 0) {
-		refuse(&r, GEO_OVERRIDE_CIDR,
-		       rc == -EDOM ? "has bits set behind the prefix length"
-		                   : "must be an address or address/length");
-		return ROW_BAD;
-	}
-	if (!read_country_or_none(&r, GEO_OVERRIDE_COUNTRY, row.country))
+	if (!read_prefix(&r, GEO_OVERRIDE_CIDR, &row.prefix) ||
+	    !read_country_or_none(&r, GEO_OVERRIDE_COUNTRY, row.country))
 		return ROW_BAD;
 	if (!is_empty(&values[GEO_OVERRIDE_REGION]) &&
 	    !read_region(&r, GEO_OVERRIDE_REGION, &row.region))
@@ -564,6 +579,48 @@ enum row_verdict columns_health_check(const struct column_value values[HEALTH_CH
 
 	if (!read_health_check(&r, &row))
 		return ROW_BAD;
+	*ret_row = row;
+	return ROW_GOOD;
+}
+
+static bool read_whom(const struct reader *r, struct access_rule_row *row)
+{
+	bool by_cidr = !is_empty(&r->values[ACCESS_RULE_CIDR]);
+	bool by_country = !is_empty(&r->values[ACCESS_RULE_COUNTRY]);
+
+	if (!by_cidr && !by_country)
+		return refuse(r, ACCESS_RULE_COUNTRY,
+		              "is needed where there is no cidr ('*': all)");
+	if (by_cidr && by_country)
+		return refuse(r, ACCESS_RULE_COUNTRY, "cannot stand beside a cidr");
+	if (by_cidr) {
+		row->match = ACCESS_CIDR;
+		return read_prefix(r, ACCESS_RULE_CIDR, &row->prefix);
+	}
+	if (is_word(&r->values[ACCESS_RULE_COUNTRY], "*")) {
+		row->match = ACCESS_ALL;
+		return true;
+	}
+	row->match = ACCESS_COUNTRY;
+	return read_country(r, ACCESS_RULE_COUNTRY, row->country);
+}
+
+enum row_verdict columns_access_rule(const struct column_value values[ACCESS_RULE_COLUMNS],
+                                     struct access_rule_row *ret_row, struct row_error *ret_error)
+{
+	struct reader r = {access_rule_columns, values, ret_error};
+	struct access_rule_row row = {0};
+
+	if (!read_text(&r, ACCESS_RULE_ID, ACCESS_RULE_ID_MAX, &row.id) ||
+	    !read_text(&r, ACCESS_RULE_APP, APP_NAME_MAX, &row.app) || !read_whom(&r, &row))
+		return ROW_BAD;
+	if (is_word(&values[ACCESS_RULE_APP], "*"))
+		row.app = NULL;
+	row.allow = is_word(&values[ACCESS_RULE_ACTION], "allow");
+	if (!row.allow && !is_word(&values[ACCESS_RULE_ACTION], "deny")) {
+		refuse(&r, ACCESS_RULE_ACTION, "must be allow or deny");
+		return ROW_BAD;
+	}
 	*ret_row = row;
 	return ROW_GOOD;
 }

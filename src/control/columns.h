@@ -35,6 +35,11 @@ enum country_region_column {
 #include "control/columns.def"
 	COUNTRY_REGION_COLUMNS
 };
+enum access_rule_column {
+#define ACCESS_RULE_COLUMN(column, name, needed) ACCESS_RULE_##column,
+#include "control/columns.def"
+	ACCESS_RULE_COLUMNS
+};
 
 enum health_check_column {
 #define HEALTH_CHECK_COLUMN(column, name, needed) HEALTH_CHECK_##column,
@@ -54,6 +59,7 @@ extern const struct column service_columns[SERVICE_COLUMNS];
 extern const struct column geo_override_columns[GEO_OVERRIDE_COLUMNS];
 extern const struct column country_region_columns[COUNTRY_REGION_COLUMNS];
 extern const struct column health_check_columns[HEALTH_CHECK_COLUMNS];
+extern const struct column access_rule_columns[ACCESS_RULE_COLUMNS];
 
 enum column_type { VALUE_NULL, VALUE_INT, VALUE_REAL, VALUE_TEXT, VALUE_BLOB };
 
@@ -97,6 +103,11 @@ columns_geo_override(const struct column_value values[GEO_OVERRIDE_COLUMNS],
 MUST_CHECK enum row_verdict
 columns_country_region(const struct column_value values[COUNTRY_REGION_COLUMNS],
                        struct country_region_row *ret_row, struct row_error *ret_error);
+/* app and country: '*' for every one. A cidr or a country, not both and not neither: a row of which
+ * only half has arrived must not be about everybody. */
+MUST_CHECK enum row_verdict
+columns_access_rule(const struct column_value values[ACCESS_RULE_COLUMNS],
+                    struct access_rule_row *ret_row, struct row_error *ret_error);
 
 /* NULL is the environment's in every column but target and type. */
 MUST_CHECK enum row_verdict

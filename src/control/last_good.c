@@ -227,6 +227,31 @@ static int write_checks(const struct writer *w, const struct route_rows *rows)
 	return rc;
 }
 
+static int write_access_rules(const struct writer *w, const struct route_rows *rows)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = prepare(w,
+	                 "INSERT INTO access_rules (id, app, cidr, country, action)"
+	                 " VALUES (?1, ?2, ?3, ?4, ?5)",
+	                 &stmt);
+
+	for (size_t i = 0; rc == 0 && i < rows->access_rule_count; i++) {
+		const struct access_rule_row *row = &rows->access_rules[i];
+		const char *country = row->match == ACCESS_COUNTRY ? row->country : "*";
+		char cidr[PREFIX_TEXT_MAX];
+
+		prefix_format(&row->prefix, cidr);
+		bind_text(stmt, 1, row->id);
+		bind_text(stmt, 2, row->app != NULL ? row->app : "*");
+		bind_text(stmt, 3, row->match == ACCESS_CIDR ? cidr : NULL);
+		bind_text(stmt, 4, row->match != ACCESS_CIDR ? country : NULL);
+		bind_text(stmt, 5, row->allow ? "allow" : "deny");
+		rc = insert(w, stmt);
+	}
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
 static int write_file(const char *path, const struct route_rows *rows, char error[STORE_ERROR_MAX])
 {
 	struct writer w = {.path = path, .error = error};
@@ -253,6 +278,8 @@ static int write_file(const char *path, const struct route_rows *rows, char erro
 		rc = write_country_regions(&w, rows);
 	if (rc == 0)
 		rc = write_checks(&w, rows);
+	if (rc == 0)
+		rc = write_access_rules(&w, rows);
 	if (rc == 0)
 		rc = execute(&w, "COMMIT");
 	sqlite3_close(w.db);

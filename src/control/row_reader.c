@@ -20,6 +20,7 @@ enum table_kind {
 	TABLE_GEO_OVERRIDES,
 	TABLE_COUNTRY_REGIONS,
 	TABLE_HEALTH_CHECKS,
+	TABLE_ACCESS_RULES,
 };
 
 static const struct source {
@@ -37,6 +38,8 @@ static const struct source {
                                    COUNTRY_REGION_COLUMNS, false, COUNTRY_INDEX_MAX},
 	[TABLE_HEALTH_CHECKS] = {"health_checks", health_check_columns, HEALTH_CHECK_COLUMNS, false,
                                  HEALTH_CHECKS_MAX},
+	[TABLE_ACCESS_RULES] = {"access_rules", access_rule_columns, ACCESS_RULE_COLUMNS, false,
+                                ACCESS_RULES_MAX},
 };
 
 /* The longest key that is good: the others are shorter. */
@@ -112,6 +115,7 @@ union any_row {
 	struct geo_override_row override;
 	struct country_region_row country_region;
 	struct health_check_row check;
+	struct access_rule_row access_rule;
 };
 
 static enum row_verdict check_row(enum table_kind kind, const struct column_value *values,
@@ -128,6 +132,8 @@ static enum row_verdict check_row(enum table_kind kind, const struct column_valu
 		return columns_country_region(values, &ret_row->country_region, ret_error);
 	case TABLE_HEALTH_CHECKS:
 		return columns_health_check(values, &ret_row->check, ret_error);
+	case TABLE_ACCESS_RULES:
+		return columns_access_rule(values, &ret_row->access_rule, ret_error);
 	}
 	CHECK(false);
 }
@@ -144,6 +150,8 @@ static bool is_ours(const struct reading *r, const union any_row *row)
 		app = row->service.app;
 	else if (r->kind == TABLE_HEALTH_CHECKS)
 		app = row->check.app;
+	else if (r->kind == TABLE_ACCESS_RULES)
+		app = row->access_rule.app;
 	return wanted == NULL || wanted[0] == '\0' || app == NULL || strcmp(app, wanted) == 0;
 }
 
@@ -180,6 +188,8 @@ static int keep_row(struct reading *r, const union any_row *row)
 		return route_rows_add_country_region(r->rows, &row->country_region);
 	case TABLE_HEALTH_CHECKS:
 		return route_rows_add_check(r->rows, &row->check);
+	case TABLE_ACCESS_RULES:
+		return route_rows_add_access_rule(r->rows, &row->access_rule);
 	}
 	CHECK(false);
 }

@@ -53,6 +53,13 @@ const char schema_sql[] =
 	"    script TEXT,                       -- a file in EDGEPROXY_HEALTH_SCRIPT_DIR\n"
 	"    agent_port INTEGER,                -- NULL: no agent\n"
 	"    agent_inter_ms INTEGER\n"
+	");\n"
+	"CREATE TABLE access_rules (\n"
+	"    id TEXT PRIMARY KEY NOT NULL,  -- \"no-scanners\"\n"
+	"    app TEXT,                      -- \"*\": every app\n"
+	"    cidr TEXT,                     -- \"192.0.2.0/24\"; or\n"
+	"    country TEXT,                  -- \"BR\"; \"*\": everybody else\n"
+	"    action TEXT                    -- \"allow\", \"deny\"\n"
 	");\n";
 
 const char schema_optional_sql[] =

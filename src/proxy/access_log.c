@@ -31,11 +31,20 @@ static void log_backend(struct log_line *l, const struct session *s)
 	log_endpoint(l, "backend_addr", &s->backend_addr);
 }
 
+/* Turned away at the door. Whoever wants to can make as many of these lines as the machine can
+ * accept clients; they must not take the room of others. */
+static bool is_at_the_door(enum close_reason reason)
+{
+	return reason == CLOSE_DENIED || reason == CLOSE_CLIENT_CONN_LIMIT ||
+	       reason == CLOSE_CLIENT_RATE_LIMIT;
+}
+
 void access_log_session(const struct session *s, enum close_reason reason, uint64_t now_ns)
 {
 	struct log_line l;
 
 	log_begin(&l, LOG_INFO, "session");
+	l.minor = is_at_the_door(reason);
 	log_client(&l, s);
 	if (s->country[0] != '\0')
 		log_strn(&l, "country", s->country, sizeof(s->country));
@@ -50,6 +59,8 @@ void access_log_session(const struct session *s, enum close_reason reason, uint6
 	}
 	log_uint(&l, "bytes_in", s->dir[CLIENT].bytes);
 	log_uint(&l, "bytes_out", s->dir[BACKEND].bytes);
+	if (s->queued)
+		log_ms(&l, "queue_ms", (uint64_t)s->queue_us * 1000);
 	if (s->connected)
 		log_ms(&l, "connect_ms", (uint64_t)s->connect_us * 1000);
 	log_ms(&l, "total_ms", now_ns - s->accept_ns);
@@ -76,6 +87,31 @@ void access_log_connect_failed(const struct session *s, int err)
 	log_client(&l, s);
 	log_backend(&l, s);
 	log_errno(&l, err);
+	log_end(&l);
+}
+
+void access_log_rule(const struct session *s, const struct access_rule_row *rule)
+{
+	struct log_line l;
+
+	if (!log_wanted(LOG_DEBUG))
+		return;
+	log_begin(&l, LOG_DEBUG, "access_rule");
+	log_client(&l, s);
+	log_str(&l, "rule", rule->id);
+	log_str(&l, "action", rule->allow ? "allow" : "deny");
+	log_end(&l);
+}
+
+void access_log_queued(const struct session *s)
+{
+	struct log_line l;
+
+	if (!log_wanted(LOG_DEBUG))
+		return;
+	log_begin(&l, LOG_DEBUG, "queued");
+	log_client(&l, s);
+	log_uint(&l, "waiting", queue_length(s->worker->shared->queue));
 	log_end(&l);
 }
 

@@ -12,7 +12,11 @@ void access_log_session(const struct session *s, enum close_reason reason, uint6
 void access_log_header_bad(const struct session *s, const char *why);
 /* A failed try; err is an errno value. */
 void access_log_connect_failed(const struct session *s, int err);
-/* Why this backend. */
+/* A rule decides whether it may come in; at debug. */
+void access_log_rule(const struct session *s, const struct access_rule_row *rule);
+/* It waits for a place; at debug. */
+void access_log_queued(const struct session *s);
+/* Why this backend; at debug. */
 void access_log_decision(const struct session *s, const struct place *place,
                          const struct choice *choice);
 

@@ -15,6 +15,7 @@
 struct crew {
 	struct worker_shared shared;
 	unsigned started;
+	atomic_uint starved;
 };
 
 int crew_new(const struct crew_options *options, struct table *table, struct geo_db *geo,
@@ -30,7 +31,10 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 		.config = options->config,
 		.live = options->live,
 		.affinity = options->affinity,
+		.client_limits = options->client_limits,
+		.queue = options->queue,
 		.max_conn = options->max_conn,
+		.starved = &c->starved,
 		.workers = aligned_alloc(_Alignof(struct worker),
 	                                 options->workers * sizeof(struct worker)),
 		.worker_count = options->workers,

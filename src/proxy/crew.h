@@ -6,7 +6,9 @@
 #include "config/config.h"
 #include "geo/geo_db.h"
 #include "route/affinity.h"
+#include "route/client_limits.h"
 #include "route/live.h"
+#include "route/queue.h"
 #include "route/table.h"
 
 #include <stdbool.h>
@@ -15,9 +17,12 @@
 struct crew;
 
 struct crew_options {
-	const struct config *config; /* outlives the crew, as do live and affinity */
+	const struct config *config; /* outlives the crew, as do live, affinity, client_limits and
+	                                queue */
 	struct live *live;
 	struct affinity *affinity;
+	struct client_limits *client_limits; /* NULL: there are none */
+	struct queue *queue;                 /* with an owner for each worker */
 	unsigned workers;
 	uint32_t max_conn;
 	uint64_t seed; /* of the workers' random sources */

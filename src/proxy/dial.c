@@ -14,6 +14,7 @@
 #include "net/socket.h"
 #include "proxy/access_log.h"
 #include "proxy/session.h"
+#include "proxy/waiting.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -23,12 +24,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void try_next(struct session *s);
+static void try_next(struct session *s, const struct backend *b);
+
+/* While a dial lacks a descriptor, no worker accepts clients that would compete for one. */
+static void set_starved(struct session *s, bool starved)
+{
+	atomic_uint *count = s->worker->shared->starved;
+
+	if (starved && !s->dial->starved)
+		atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+	else if (!starved && s->dial->starved)
+		atomic_fetch_sub_explicit(count, 1, memory_order_relaxed);
+	s->dial->starved = starved;
+}
 
 void dial_free(struct session *s)
 {
 	if (s->dial == NULL)
 		return;
+	set_starved(s, false);
 	tried_done(&s->dial->tried);
 	free(s->dial);
 	s->dial = NULL;
@@ -51,7 +65,7 @@ static struct endpoint destination(const struct session *s, const struct endpoin
 	return own;
 }
 
-void dial_start(struct session *s, const struct endpoint *dst)
+void dial_start(struct session *s, const struct place *place, const struct endpoint *dst)
 {
 	struct worker *w = s->worker;
 	struct dial *d = calloc(1, sizeof(*d));
@@ -61,16 +75,13 @@ void dial_start(struct session *s, const struct endpoint *dst)
 		return;
 	}
 	s->dial = d;
+	d->session = s;
 	tried_init(&d->tried);
 	d->dst = destination(s, dst);
 	d->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
-	d->place = policy_locate(w->table, w->geo, &s->client.ip);
-	memcpy(s->country, d->place.country, sizeof(s->country));
-	s->region = d->place.region;
-	s->place_source = (uint8_t)d->place.source;
-	s->located = true;
+	d->place = *place;
 	session_move(s, SESSION_DIAL);
-	try_next(s);
+	try_next(s, NULL);
 }
 
 /* Does a failed try say something of the backend? */
@@ -98,7 +109,7 @@ static void try_failed(struct session *s, int err)
 		session_close(s, CLOSE_RESOURCES);
 		return;
 	}
-	live_release(s->worker->shared->live, s->slot);
+	waiting_release(s->worker, s->slot);
 	s->slot = LIVE_NO_SLOT;
 	if (s->retries < UINT16_MAX)
 		s->retries++;
@@ -154,29 +165,75 @@ static bool out_of_resources(int err)
 	return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS;
 }
 
-/* Chooses a backend and reserves a place there. NULL: none is left, and the session is closed. */
-static const struct backend *choose(struct session *s)
+/* No backend is at fault: the place is given back and the same search goes on when somebody may
+ * have left. The client keeps its descriptor meanwhile, so none is accepted before it. */
+static void wait_for_resources(struct session *s)
+{
+	waiting_release(s->worker, s->slot);
+	s->slot = LIVE_NO_SLOT;
+	set_starved(s, true);
+	s->dial->try_deadline_ms = s->worker->now_ms + DIAL_STARVED_RETRY_MS;
+	session_arm(s);
+}
+
+/* Chooses a backend and reserves a place there. Somebody who waits for that place is before this
+ * session: then it is passed on, and the search begins anew. As policy_choose(). */
+static int find_place(struct session *s, struct choice *ret_choice)
 {
 	struct worker *w = s->worker;
-	struct choice choice;
-	int err = policy_choose(
-		&(struct policy_query){
-			.table = w->table,
-			.affinity = w->shared->affinity,
-			.service = s->service,
-			.client = &s->client.ip,
-			.place = &s->dial->place,
-			.tried = &s->dial->tried,
-			.now_ms = w->now_ms,
-			.rng = &w->rng,
-		},
-		&choice);
+	const struct policy_query query = {
+		.table = w->table,
+		.affinity = w->shared->affinity,
+		.service = s->service,
+		.client = &s->client.ip,
+		.place = &s->dial->place,
+		.tried = &s->dial->tried,
+		.now_ms = w->now_ms,
+		.rng = &w->rng,
+	};
 
-	switch (err) {
+	for (int i = 0; i < DIAL_PASSES_MAX; i++) {
+		int err = policy_choose(&query, ret_choice);
+
+		/* At a backend that drains there is place for those who had it, and nobody else. */
+		if (err != 0 || !backend_usable(ret_choice->backend) ||
+		    !waiting_pass(w, ret_choice->backend))
+			return err;
+	}
+	return -EAGAIN;
+}
+
+/* There is no place now. One that was given back since we looked was offered to nobody, so look
+ * again when everybody can see that we wait; what is found goes to the first. */
+static void wait_for_place(struct session *s)
+{
+	struct choice choice;
+
+	waiting_join(s);
+	if (s->state == SESSION_QUEUE && find_place(s, &choice) == 0)
+		waiting_release(s->worker, choice.binding.slot); /* we have one already */
+}
+
+static void take_choice(struct session *s, const struct choice *choice)
+{
+	s->slot = choice->binding.slot;
+	s->backend_addr = choice->backend->addr;
+	s->region_score = (uint8_t)choice->terms.region_score;
+	s->from_affinity = choice->from_affinity;
+	access_log_decision(s, &s->dial->place, choice);
+}
+
+/* A backend with a place reserved. NULL: there is none, and the session waits or is closed. */
+static const struct backend *choose(struct session *s)
+{
+	struct choice choice;
+
+	switch (find_place(s, &choice)) {
 	case 0:
-		break;
+		take_choice(s, &choice);
+		return choice.backend;
 	case -EAGAIN:
-		session_close(s, CLOSE_BACKENDS_FULL);
+		wait_for_place(s);
 		return NULL;
 	case -EHOSTUNREACH:
 		session_close(s, CLOSE_CONNECT_FAILED);
@@ -185,27 +242,22 @@ static const struct backend *choose(struct session *s)
 		session_close(s, CLOSE_NO_BACKEND);
 		return NULL;
 	}
-	s->slot = choice.binding.slot;
-	s->backend_addr = choice.backend->addr;
-	s->region_score = (uint8_t)choice.terms.region_score;
-	s->from_affinity = choice.from_affinity;
-	access_log_decision(s, &s->dial->place, &choice);
-	return choice.backend;
 }
 
-static void try_next(struct session *s)
+/* Tries b, where a place is reserved already, or else (NULL) the best, and at once the next best
+ * where that fails at once. */
+static void try_next(struct session *s, const struct backend *b)
 {
 	struct worker *w = s->worker;
 	struct dial *d = s->dial;
 
-	for (int i = 0; i < DIAL_TRIES_A_TURN; i++) {
+	for (int i = 0; i < DIAL_TRIES_A_TURN; i++, b = NULL) {
 		if (w->now_ms >= d->deadline_ms) {
-			session_close(s, CLOSE_CONNECT_BUDGET);
+			session_close(s, d->starved ? CLOSE_RESOURCES : CLOSE_CONNECT_BUDGET);
 			return;
 		}
-
-		const struct backend *b = choose(s);
-
+		if (b == NULL)
+			b = choose(s);
 		if (b == NULL)
 			return;
 		d->try_started_ns = clock_now_ns();
@@ -217,6 +269,7 @@ static void try_next(struct session *s)
 			return;
 
 		if (fd >= 0) {
+			set_starved(s, false);
 			s->end[BACKEND] = (struct end){.fd = fd};
 			if (worker_watch(w, fd, s, TAG_END_1) != 0)
 				session_close(s, CLOSE_RESOURCES);
@@ -225,7 +278,7 @@ static void try_next(struct session *s)
 			return;
 		}
 		if (out_of_resources(-fd)) {
-			session_close(s, CLOSE_RESOURCES);
+			wait_for_resources(s);
 			return;
 		}
 		try_failed(s, -fd);
@@ -241,13 +294,38 @@ static void fail_and_go_on(struct session *s, int err)
 {
 	try_failed(s, err);
 	if (s->state != SESSION_CLOSED)
-		try_next(s);
+		try_next(s, NULL);
+}
+
+void dial_resume(struct session *s, uint32_t slot)
+{
+	struct worker *w = s->worker;
+	const struct backend *b = table_backend_in_slot(w->table, slot);
+	struct choice choice = {.backend = b, .binding.slot = slot};
+
+	s->dial->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
+	session_move(s, SESSION_DIAL);
+	if (b != NULL)
+		choice.terms = balancer_judge(w->table, b,
+		                              &(struct balancer_query){
+						      .app = b->app,
+						      .country = s->dial->place.country,
+						      .region = s->dial->place.region,
+					      });
+	/* Whoever gave us the place has judged the backend; but its table may not be ours. */
+	if (b == NULL || !backend_usable(b)) {
+		waiting_release(w, slot);
+		try_next(s, NULL);
+		return;
+	}
+	take_choice(s, &choice);
+	try_next(s, b);
 }
 
 void dial_timeout(struct session *s, uint64_t now_ms)
 {
 	if (s->end[BACKEND].fd < 0) /* between two tries */
-		try_next(s);
+		try_next(s, NULL);
 	else if (now_ms >= s->dial->try_deadline_ms)
 		fail_and_go_on(s, ETIMEDOUT);
 	else

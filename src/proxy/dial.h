@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "route/policy.h"
+#include "route/queue.h"
 #include "route/tried.h"
 
 #include <stdbool.h>
@@ -20,26 +21,40 @@ struct session;
 /* What of a client's first bytes goes with a fast open: one packet holds no more. */
 #define DIAL_FASTOPEN_BYTES 1200
 
+/* How often a dial that lacks a descriptor or kernel memory looks for it, within its budget. */
+#define DIAL_STARVED_RETRY_MS 20
+
+/* Places found in one search that are passed on to clients who wait for them. */
+#define DIAL_PASSES_MAX 64
+
 struct dial {
+	struct session *session;
 	struct place place;
 	struct tried tried;
+	struct waiter waiter;       /* in the queue, in state QUEUE */
+	uint64_t queued_ns;         /* when it last joined */
+	uint64_t queue_deadline_ms; /* once it has joined: of all its waiting */
 	struct endpoint dst;  /* where the client meant to go, for a PROXY header to the backend */
-	uint64_t deadline_ms; /* of all tries together */
+	uint64_t deadline_ms; /* of all tries together, since the dial began or left the queue */
 	uint64_t try_started_ns;
 	uint64_t try_deadline_ms;
 	uint64_t failed_turn_ns; /* when the try before this one failed: what the same batch of
 	                            events still says of a backend is of that socket */
 	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
+	bool starved;     /* counted in the crew's starved: lacks a descriptor, or memory */
 	bool header_sent; /* the PROXY header went with the first packet */
 };
 
-/* Begins: locates the client and tries the first backend. Closes the session when nothing can be.
- */
-void dial_start(struct session *s, const struct endpoint *dst);
+/* Begins: tries the first backend for a client of this place. dst is where a PROXY header says that
+ * it meant to go; NULL: there was none. Closes the session when nothing can be. */
+void dial_start(struct session *s, const struct place *place, const struct endpoint *dst);
 /* The backend's socket has news while connecting. */
 void dial_event(struct session *s, uint32_t events);
 /* A try or the whole budget ran out of time, or an immediate retry is due. */
 void dial_timeout(struct session *s, uint64_t now_ms);
+/* The session has waited and been given a place in this slot: connects there. If that fails it goes
+ * on like any other, and where it must wait again, it is before those who came later. */
+void dial_resume(struct session *s, uint32_t slot);
 /* The connected backend reset the connection before it answered: go on with the next one. */
 void dial_again(struct session *s, int err);
 

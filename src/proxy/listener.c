@@ -99,6 +99,11 @@ static enum accept_result accept_one(struct listener *l)
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 
+	/* Clients that were accepted first take what descriptors there are: see dial.c. */
+	if (atomic_load_explicit(shared->starved, memory_order_relaxed) != 0) {
+		listener_pause(l, EMFILE);
+		return ACCEPT_PAUSED;
+	}
 	if (!live_reserve_total(shared->live, shared->max_conn)) {
 		listener_pause(l, 0);
 		return ACCEPT_PAUSED;

@@ -9,7 +9,9 @@
 #include "net/proxy_protocol.h"
 #include "net/socket.h"
 #include "proxy/access_log.h"
+#include "proxy/admission.h"
 #include "proxy/dial.h"
+#include "proxy/waiting.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -75,6 +77,27 @@ static enum close_reason idle_limit(const struct session *s, uint64_t *ret_ms)
 	return CLOSE_CLIENT_TIMEOUT;
 }
 
+/* Has neither side sent a byte, nor ended? Where a backend speaks first, its word counts: such a
+ * client has nothing to say yet. */
+static bool nothing_said(const struct session *s)
+{
+	for (unsigned side = 0; side < 2; side++)
+		if (s->dir[side].bytes != 0 || s->dir[side].state != RELAY_FLOWING ||
+		    relay_pending(&s->dir[side]))
+			return false;
+	return true;
+}
+
+/* By when something must have been said; UINT64_MAX: no limit. */
+static uint64_t first_byte_deadline_ms(const struct session *s)
+{
+	uint64_t timeout_ms = s->worker->shared->config->first_byte_timeout_ms;
+
+	if (timeout_ms == 0 || !nothing_said(s))
+		return UINT64_MAX;
+	return (s->accept_ns + (uint64_t)s->queue_us * 1000) / 1000000 + timeout_ms;
+}
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -97,11 +120,14 @@ static uint64_t deadline_ms(const struct session *s)
 		return s->accept_ns / 1000000 + s->worker->shared->config->proxy_header_timeout_ms;
 	case SESSION_DIAL:
 		return earlier(s->dial->try_deadline_ms, s->dial->deadline_ms);
+	case SESSION_QUEUE:
+		return s->dial->queue_deadline_ms;
 	case SESSION_RELAY:
 		idle_limit(s, &limit_ms);
 		limit_ms += s->active_ms;
 		if (s->ending)
 			limit_ms = earlier(limit_ms, end_ms(s));
+		limit_ms = earlier(limit_ms, first_byte_deadline_ms(s));
 		if (!s->settled)
 			limit_ms = earlier(limit_ms, s->accept_ns / 1000000 + SETTLE_MS);
 		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
@@ -158,10 +184,11 @@ static void note_success(struct session *s)
 void session_close(struct session *s, enum close_reason reason)
 {
 	struct worker *w = s->worker;
-	struct live *live = w->shared->live;
 
 	if (s->connected && backend_answered(s))
 		note_success(s);
+	if (s->state == SESSION_QUEUE)
+		waiting_leave(s);
 	session_move(s, SESSION_CLOSED);
 	access_log_session(s, reason, clock_now_ns());
 	dial_free(s);
@@ -173,9 +200,10 @@ void session_close(struct session *s, enum close_reason reason)
 		if (s->connected)
 			affinity_touch(w->shared->affinity, &s->client.ip, s->service->key,
 			               session_binding(s), w->now_ms);
-		live_release(live, s->slot);
+		waiting_release(w, s->slot);
 	}
-	live_release_total(live);
+	admission_leave(s);
+	live_release_total(w->shared->live);
 	timer_cancel(&w->timers, &s->timer);
 	list_remove(&s->turn);
 	free(s->peer);
@@ -393,6 +421,20 @@ void session_connected(struct session *s)
 
 /* ---- HEADER ---- */
 
+/* It is known who the client is. */
+static void admit(struct session *s, const struct endpoint *dst)
+{
+	struct worker *w = s->worker;
+	struct place place = policy_locate(w->table, w->geo, &s->client.ip);
+
+	memcpy(s->country, place.country, sizeof(s->country));
+	s->region = place.region;
+	s->place_source = (uint8_t)place.source;
+	s->located = true;
+	if (admission_enter(s, &place))
+		dial_start(s, &place, dst);
+}
+
 static bool header_expected(const struct session *s)
 {
 	return s->service->accept_proxy &&
@@ -445,7 +487,7 @@ static void read_header(struct session *s)
 	}
 	if (!header.local && !name_client(s, &header.src))
 		return;
-	dial_start(s, header.local ? NULL : &header.dst);
+	admit(s, header.local ? NULL : &header.dst);
 }
 
 /* ---- all states ---- */
@@ -467,6 +509,8 @@ static void relay_timeout(struct session *s, uint64_t now_ms)
 	reason = idle_limit(s, &limit_ms);
 	if (now_ms >= s->active_ms + limit_ms)
 		session_close(s, reason);
+	else if (now_ms >= first_byte_deadline_ms(s))
+		session_close(s, CLOSE_FIRST_BYTE_TIMEOUT);
 	else if (s->dial != NULL && now_ms >= s->dial->deadline_ms)
 		commit(s);
 	else
@@ -489,6 +533,9 @@ static void on_timer(struct timer *t, uint64_t now_ms)
 	case SESSION_DIAL:
 		dial_timeout(s, now_ms);
 		break;
+	case SESSION_QUEUE:
+		waiting_timeout(s);
+		break;
 	case SESSION_RELAY:
 		relay_timeout(s, now_ms);
 		break;
@@ -509,8 +556,9 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 
 	if (s->state == SESSION_CLOSED)
 		return; /* closed earlier in this turn */
-	if (side == BACKEND && s->state == SESSION_DIAL &&
-	    s->dial->failed_turn_ns == s->worker->now_ns)
+	if (side == BACKEND &&
+	    (s->state == SESSION_QUEUE ||
+	     (s->state == SESSION_DIAL && s->dial->failed_turn_ns == s->worker->now_ns)))
 		return; /* of the socket before this one */
 	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 		end->readable = true;
@@ -535,6 +583,9 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 			dial_event(s, events);
 		else if ((events & (EPOLLERR | EPOLLHUP)) != 0)
 			session_close(s, CLOSE_CLIENT_GONE);
+		break;
+	case SESSION_QUEUE:
+		waiting_event(s);
 		break;
 	case SESSION_RELAY:
 		relay_event(s, side, events);
@@ -590,6 +641,6 @@ void session_start(struct worker *w, int fd, const struct endpoint *peer, struct
 		session_arm(s);
 		read_header(s);
 	} else {
-		dial_start(s, NULL);
+		admit(s, NULL);
 	}
 }

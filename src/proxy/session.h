@@ -63,6 +63,7 @@ struct session {
 	uint32_t slot;       /* of the backend where a connection is reserved, or LIVE_NO_SLOT */
 	uint32_t connect_us; /* of the try that succeeded */
 	uint32_t end_ms;     /* monotonic, its low 32 bits: when it is to end; holds if ending */
+	uint32_t queue_us;   /* spent waiting for a place */
 	uint16_t retries;
 	region_id region;
 	char country[2]; /* zeroes: unknown */
@@ -73,6 +74,8 @@ struct session {
 	bool located : 1; /* country, region and place_source hold */
 	bool from_affinity : 1;
 	bool settled : 1;   /* has lived for SETTLE_MS */
+	bool counted : 1;   /* in client_limits */
+	bool queued : 1;    /* has waited for a place: queue_us holds */
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 	bool noted : 1;     /* the backend has had its success counted */
 	bool ending : 1;    /* its backend is gone, and end_ms holds */

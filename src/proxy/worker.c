@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "proxy/listener.h"
 #include "proxy/session.h"
+#include "proxy/waiting.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,7 +22,15 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum mail_kind { MAIL_TABLE, MAIL_GEO, MAIL_CLIENT, MAIL_SWEEP, MAIL_STOP, MAIL_LEAVE };
+enum mail_kind {
+	MAIL_TABLE,
+	MAIL_GEO,
+	MAIL_CLIENT,
+	MAIL_SWEEP,
+	MAIL_PLACES,
+	MAIL_STOP,
+	MAIL_LEAVE
+};
 
 struct mail {
 	struct message message;
@@ -71,6 +80,11 @@ int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
 int worker_post_sweep(struct worker *w)
 {
 	return post(w, MAIL_SWEEP, (struct mail){0});
+}
+
+int worker_post_places(struct worker *w)
+{
+	return post(w, MAIL_PLACES, (struct mail){0});
 }
 
 int worker_post_stop(struct worker *w)
@@ -183,6 +197,7 @@ static void read_mail(struct worker *w)
 			w->table = mail->table;
 			if (!atomic_load_explicit(&w->stopped, memory_order_relaxed))
 				adopt_listeners(w);
+			waiting_offer_all(w);
 			break;
 		case MAIL_GEO:
 			geo_db_unref(w->geo);
@@ -194,6 +209,9 @@ static void read_mail(struct worker *w)
 		case MAIL_SWEEP:
 			sweep_start(w);
 			break;
+		case MAIL_PLACES:
+			waiting_serve(w);
+			break;
 		case MAIL_STOP:
 			stop(w);
 			break;
@@ -204,6 +222,16 @@ static void read_mail(struct worker *w)
 		}
 		free(mail);
 	}
+}
+
+static void offer_all(struct timer *t, uint64_t now_ms)
+{
+	struct worker *w = list_entry(t, struct worker, offer_all);
+
+	waiting_offer_all(w);
+	waiting_serve(w);
+	if (w->waiting != 0)
+		timer_arm(&w->timers, t, now_ms + WAITING_RETRY_MS);
 }
 
 static void dispatch(struct worker *w, const struct epoll_event *event)
@@ -335,6 +363,7 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	sweep_init(&w->sweep);
 	object_pool_init(&w->session_pool, sizeof(struct session));
 	timer_wheel_init(&w->timers, clock_now_ms());
+	timer_init(&w->offer_all, offer_all);
 	w->tcp = (struct tcp_options){
 		.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
 		.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,
@@ -386,6 +415,7 @@ void worker_done(struct worker *w)
 	set_clock(w);
 	read_mail(w);
 	close_all(w);
+	read_mail(w); /* of what the last sessions gave back */
 	table_unref(w->table);
 	geo_db_unref(w->geo);
 	object_pool_done(&w->session_pool);

@@ -15,8 +15,10 @@
 #include "proxy/relay.h"
 #include "proxy/sweep.h"
 #include "route/affinity.h"
+#include "route/client_limits.h"
 #include "route/drain.h"
 #include "route/live.h"
+#include "route/queue.h"
 #include "route/table.h"
 
 #include <pthread.h>
@@ -36,7 +38,10 @@ struct worker_shared {
 	const struct config *config;
 	struct live *live;
 	struct affinity *affinity;
+	struct client_limits *client_limits; /* NULL: there are none */
+	struct queue *queue;                 /* a worker's sessions have its number as owner */
 	uint32_t max_conn;
+	atomic_uint *starved; /* dials without a descriptor: while there are any, nobody accepts */
 	struct worker *workers;
 	unsigned worker_count;
 };
@@ -63,7 +68,10 @@ struct worker {
 	struct sweep sweep;
 	struct relay_shared relay;
 	struct timer_wheel timers;
+	struct timer offer_all; /* while sessions wait: see waiting.h */
+	uint32_t waiting;       /* own sessions in state QUEUE */
 	struct rng rng;
+	uint64_t complain_ms; /* not before: of admission.c */
 	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */
 	struct drain_rules drain;
@@ -92,6 +100,8 @@ MUST_CHECK int worker_post_leave(struct worker *w);
 /* Another worker hands over a client, with its reference to the service. */
 MUST_CHECK int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
                                   struct service *service);
+/* Sessions of this worker have been given places in the queue. */
+MUST_CHECK int worker_post_places(struct worker *w);
 /* Waits for the thread, if it was started. */
 void worker_join(struct worker *w);
 /* After all threads have ended: closes clients that were still on their way, frees everything. */

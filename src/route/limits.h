@@ -5,6 +5,7 @@
 
 /* Longest texts, in bytes, without the end. */
 #define BACKEND_ID_MAX 128
+#define ACCESS_RULE_ID_MAX 128
 #define APP_NAME_MAX 64
 #define REGION_NAME_MAX 32
 #define CONGESTION_NAME_MAX 15                /* TCP_CA_NAME_MAX, its end left out */
@@ -26,6 +27,7 @@
 #define SERVICES_MAX 256
 #define GEO_OVERRIDES_MAX 1000000
 #define HEALTH_CHECKS_MAX BACKENDS_MAX
+#define ACCESS_RULES_MAX 1000000
 
 /* Backends known at one time: in any table, or still with connections. */
 #define LIVE_SLOTS_MAX (2 * BACKENDS_MAX)

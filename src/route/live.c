@@ -345,7 +345,8 @@ static bool count_up(_Atomic uint32_t *count, uint32_t limit)
 
 static void count_down(_Atomic uint32_t *count)
 {
-	uint32_t before = atomic_fetch_sub_explicit(count, 1, memory_order_release);
+	/* In one order with the length of the queue (route/queue.c), which is read next. */
+	uint32_t before = atomic_fetch_sub_explicit(count, 1, memory_order_seq_cst);
 
 	CHECK(before > 0);
 }

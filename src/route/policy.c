@@ -130,6 +130,14 @@ static bool choose_by_affinity(const struct policy_query *q, const struct balanc
 	return true;
 }
 
+/* By what is seen of it, and what it says of itself. */
+static bool may_get_clients(const struct table *t, uint32_t slot, bool panic)
+{
+	struct live_view view = live_view(t->live, slot);
+
+	return !view.stated && (panic || !view.shut) && view.weight_percent > 0;
+}
+
 /* Why the balancer has nothing to offer. */
 static int why_none(const struct table *t, const struct balancer_query *bq)
 {
@@ -140,11 +148,10 @@ static int why_none(const struct table *t, const struct balancer_query *bq)
 	for (uint32_t i = 0; pool != NULL && i < pool->member_count; i++) {
 		uint32_t slot = pool->slots[i];
 
-		if (tried_has(bq->tried, slot) &&
-		    live_connections(t->live, slot) < pool->hard_limits[i])
-			return -EHOSTUNREACH;
-		if (panic || !live_is_shut(t->live, slot))
-			why = -EAGAIN;
+		if (tried_has(bq->tried, slot))
+			why = -EHOSTUNREACH;
+		else if (may_get_clients(t, slot, panic))
+			return -EAGAIN;
 	}
 	return why;
 }

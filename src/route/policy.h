@@ -55,9 +55,9 @@ struct choice {
 
 /* Chooses a backend and reserves one connection on it: the one that the client had, if it still
  * takes clients and has room, else the balancer's. 0; -ENOENT (no backend takes clients of this
- * app); -EAGAIN (those that do are all at their hard limit); -EHOSTUNREACH (every one that does and
- * has room has been tried). The affinity table is not written: that is for after a successful
- * connect. */
+ * app); -EHOSTUNREACH (every one that does has been tried); -EAGAIN (those that do and have not
+ * been tried are at their hard limit: one may have room later). The affinity table is not written:
+ * that is for after a successful connect. */
 MUST_CHECK int policy_choose(const struct policy_query *q, struct choice *ret_choice);
 
 #endif

@@ -28,6 +28,7 @@ void route_rows_done(struct route_rows *rows)
 	free(rows->overrides);
 	free(rows->country_regions);
 	free(rows->checks);
+	free(rows->access_rules);
 	arena_done(&rows->arena);
 	route_rows_init(rows);
 }
@@ -134,6 +135,22 @@ int route_rows_add_check(struct route_rows *rows, const struct health_check_row 
 	return 0;
 }
 
+int route_rows_add_access_rule(struct route_rows *rows, const struct access_rule_row *row)
+{
+	struct access_rule_row copy = *row;
+	struct access_rule_row *array;
+
+	CHECK(row->id != NULL);
+	array = with_room(rows->access_rules, rows->access_rule_count, sizeof(*array));
+	if (array == NULL)
+		return -ENOMEM;
+	rows->access_rules = array;
+	if (copy_text(rows, row->id, &copy.id) < 0 || copy_text(rows, row->app, &copy.app) < 0)
+		return -ENOMEM;
+	array[rows->access_rule_count++] = copy;
+	return 0;
+}
+
 static uint64_t digest_number(uint64_t digest, uint64_t value)
 {
 	return hash_mix(digest * 0x9e3779b97f4a7c15u + value + 1);
@@ -179,10 +196,14 @@ static uint64_t digest_service(uint64_t digest, const struct service_row *row)
 	return digest_text(digest, row->congestion);
 }
 
+static uint64_t digest_prefix(uint64_t digest, const struct prefix *p)
+{
+	return digest_number(hash_bytes(p->ip.b, sizeof(p->ip.b), digest), p->bits);
+}
+
 static uint64_t digest_override(uint64_t digest, const struct geo_override_row *row)
 {
-	digest = hash_bytes(row->prefix.ip.b, sizeof(row->prefix.ip.b), digest);
-	digest = digest_number(digest, row->prefix.bits);
+	digest = digest_prefix(digest, &row->prefix);
 	digest = digest_text(digest, row->country);
 	return digest_text(digest, row->region);
 }
@@ -190,6 +211,16 @@ static uint64_t digest_override(uint64_t digest, const struct geo_override_row *
 static uint64_t digest_country_region(uint64_t digest, const struct country_region_row *row)
 {
 	return digest_text(digest_text(digest, row->country), row->region);
+}
+
+static uint64_t digest_access_rule(uint64_t digest, const struct access_rule_row *row)
+{
+	digest = digest_text(digest, row->id);
+	digest = digest_text(digest, row->app);
+	digest = digest_number(digest, row->match);
+	digest = digest_prefix(digest, &row->prefix);
+	digest = digest_text(digest, row->country);
+	return digest_number(digest, row->allow);
 }
 
 uint64_t route_rows_digest(const struct route_rows *rows)
@@ -211,6 +242,9 @@ uint64_t route_rows_digest(const struct route_rows *rows)
 	digest = digest_number(digest, rows->check_count);
 	for (size_t i = 0; i < rows->check_count; i++)
 		digest = health_check_digest(digest, &rows->checks[i]);
+	digest = digest_number(digest, rows->access_rule_count);
+	for (size_t i = 0; i < rows->access_rule_count; i++)
+		digest = digest_access_rule(digest, &rows->access_rules[i]);
 	return digest;
 }
 

@@ -51,6 +51,18 @@ struct country_region_row {
 	const char *region;
 };
 
+/* Whom a rule is about. */
+enum access_match { ACCESS_ALL, ACCESS_COUNTRY, ACCESS_CIDR };
+
+struct access_rule_row {
+	const char *id;
+	const char *app; /* NULL: every app */
+	enum access_match match;
+	struct prefix prefix; /* of ACCESS_CIDR */
+	char country[3];      /* of ACCESS_COUNTRY */
+	bool allow;
+};
+
 struct route_rows {
 	struct arena arena;
 	struct backend_row *backends;
@@ -63,6 +75,8 @@ struct route_rows {
 	size_t country_region_count;
 	struct health_check_row *checks;
 	size_t check_count;
+	struct access_rule_row *access_rules;
+	size_t access_rule_count;
 };
 
 void route_rows_init(struct route_rows *rows);
@@ -75,6 +89,8 @@ MUST_CHECK int route_rows_add_override(struct route_rows *rows, const struct geo
 MUST_CHECK int route_rows_add_country_region(struct route_rows *rows,
                                              const struct country_region_row *row);
 MUST_CHECK int route_rows_add_check(struct route_rows *rows, const struct health_check_row *row);
+MUST_CHECK int route_rows_add_access_rule(struct route_rows *rows,
+                                          const struct access_rule_row *row);
 
 /* A digest of everything inside, in order: equal digests mean that nothing differs. */
 uint64_t route_rows_digest(const struct route_rows *rows);

@@ -441,6 +441,10 @@ static int build(struct builder *b)
 		err = intern_regions(b);
 	if (err == 0)
 		err = add_overrides(b);
+	if (err == 0) {
+		b->t->access = access_new(b->rows->access_rules, b->rows->access_rule_count);
+		err = b->t->access == NULL ? -ENOMEM : 0;
+	}
 	if (err == 0)
 		err = add_checks(b);
 	if (err == 0)
@@ -467,6 +471,7 @@ static void table_free(struct table *t)
 	for (uint32_t i = 0; i < t->service_count; i++)
 		service_unref(t->services[i]);
 	prefix_map_free(t->override_map);
+	access_free(t->access);
 	arena_done(&t->arena);
 	free(t);
 }

@@ -8,6 +8,7 @@
 #include "geo/country.h"
 #include "net/addr.h"
 #include "net/prefix.h"
+#include "route/access.h"
 #include "route/health_check.h"
 #include "route/limits.h"
 #include "route/live.h"
@@ -95,6 +96,7 @@ struct table {
 	region_id country_region[COUNTRY_INDEX_MAX];
 	struct geo_override *overrides;
 	struct prefix_map *override_map; /* value: index of overrides */
+	struct access *access;
 };
 
 struct table_options {

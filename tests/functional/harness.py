@@ -54,6 +54,7 @@ CREATE TABLE health_checks (
     fastinter_ms INTEGER, downinter_ms INTEGER, timeout_ms INTEGER, rise INTEGER, fall INTEGER,
     grace_ms INTEGER, method TEXT, path TEXT, host TEXT, expect_status TEXT, expect_body TEXT,
     grpc_service TEXT, script TEXT, agent_port INTEGER, agent_inter_ms INTEGER);
+CREATE TABLE access_rules (id TEXT PRIMARY KEY, app TEXT, cidr TEXT, country TEXT, action TEXT);
 """
 SEED_SCHEMA = """
 CREATE TABLE backends (
@@ -140,6 +141,9 @@ class RoutingDb:
 
     def override(self, cidr, country=None, region=None):
         self.run("INSERT INTO geo_overrides VALUES (?, ?, ?)", cidr, country, region)
+
+    def access_rule(self, id, action, cidr=None, country=None, app="*"):
+        self.run("INSERT INTO access_rules VALUES (?, ?, ?, ?, ?)", id, app, cidr, country, action)
 
     def country_region(self, country, region):
         self.run("INSERT INTO country_regions VALUES (?, ?)", country, region)
@@ -262,8 +266,10 @@ class Proxy:
 
     def label(self, src=None, **how):
         """The label of the identity backend that serves this client; "" when it is turned away."""
-        with self.connect(src, **how) as sock:
-            return wire.read_line(sock)
+        with contextlib.suppress(ConnectionResetError):  # as early as that
+            with self.connect(src, **how) as sock:
+                return wire.read_line(sock)
+        return ""
 
     # Its log
 

@@ -152,7 +152,7 @@ def test_a_client_moves_when_its_backend_takes_no_clients(pair, db, start, colum
 def test_a_binding_never_passes_a_hard_limit(db, start, peer):
     for id in ("sa-1", "sa-2"):
         db.add(id, peer(Identity, id), soft_limit=1, hard_limit=1)
-    proxy = start()
+    proxy = start(EDGEPROXY_QUEUE_MAX=0)
     mine = visit(proxy, BR)["backend"]
     with proxy.connect(BR) as first:
         assert first.recv(100).decode().strip() == mine

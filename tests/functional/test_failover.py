@@ -178,7 +178,7 @@ def test_the_budget_ends_the_tries(db, start, peer):
 def test_full_and_dead_together(db, start, peer):
     db.add("full", peer(Identity, "full"), country="BR", soft_limit=1, hard_limit=1)
     db.add("dead", peer(Refusing))
-    proxy = start()
+    proxy = start(EDGEPROXY_QUEUE_MAX=0)
     with proxy.connect(BR) as sock:
         assert sock.recv(100) == b"full\n"
         assert proxy.label(BR) == ""

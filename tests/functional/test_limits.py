@@ -1,4 +1,4 @@
-"""Hard limits hold exactly, whatever races."""
+"""Hard limits hold exactly, whatever races. Nobody waits here; see test_queue.py."""
 
 import contextlib
 import json
@@ -55,7 +55,7 @@ def test_hard_limits_are_exact_under_a_race(db, start, peer):
         backends[id] = peer(Counting, id)
         db.add(id, backends[id], region=id[:2], hard_limit=limit, soft_limit=max(1, limit // 2))
     count, room = 2000, sum(limits.values())
-    proxy = start(EDGEPROXY_WORKERS=4, EDGEPROXY_BINDING_TTL_SECS=600)
+    proxy = start(EDGEPROXY_WORKERS=4, EDGEPROXY_QUEUE_MAX=0)
 
     with Storm(proxy, count, "hold") as storm:
         labels, refused = storm.decided()
@@ -79,7 +79,7 @@ def test_hard_limits_hold_while_clients_come_and_go(db, start, peer):
     backends = {id: peer(Counting, id) for id in ("sa-1", "sa-2")}
     for id, backend in backends.items():
         db.add(id, backend, hard_limit=10, soft_limit=5)
-    proxy = start(EDGEPROXY_WORKERS=4)
+    proxy = start(EDGEPROXY_WORKERS=4, EDGEPROXY_QUEUE_MAX=0)
     with Storm(proxy, 2000, "visit") as storm:
         labels, refused = storm.decided()
     proxy.wait_session(count=2000)
@@ -126,7 +126,7 @@ def test_those_beyond_max_conn_wait_and_are_served_later(db, start, peer):
 
 def test_a_limit_that_is_raised_holds_from_then_on(db, start, peer):
     db.add("sa-1", peer(Identity, "sa-1"), soft_limit=1, hard_limit=1)
-    proxy = start()
+    proxy = start(EDGEPROXY_QUEUE_MAX=0)
     with contextlib.ExitStack() as held:
         first = held.enter_context(proxy.connect(BR))
         assert first.recv(100) == b"sa-1\n"
@@ -143,7 +143,7 @@ def test_a_limit_that_is_raised_holds_from_then_on(db, start, peer):
 
 def test_a_limit_below_the_present_count_ends_nobody(db, start, peer):
     db.add("sa-1", peer(Identity, "sa-1"), soft_limit=5, hard_limit=5)
-    proxy = start()
+    proxy = start(EDGEPROXY_QUEUE_MAX=0)
     with contextlib.ExitStack() as held:
         socks = [held.enter_context(proxy.connect(BR)) for _ in range(3)]
         for sock in socks:
@@ -162,7 +162,7 @@ def test_a_limit_below_the_present_count_ends_nobody(db, start, peer):
 def test_the_next_region_takes_what_the_nearest_cannot(db, start, peer):
     db.add("sa-1", peer(Identity, "sa-1"), soft_limit=1, hard_limit=1)
     db.add("us-1", peer(Identity, "us-1"), region="us", soft_limit=1, hard_limit=1)
-    proxy = start(EDGEPROXY_REGION="us")
+    proxy = start(EDGEPROXY_REGION="us", EDGEPROXY_QUEUE_MAX=0)
     with proxy.connect(BR) as first:
         assert first.recv(100) == b"sa-1\n"
         with proxy.connect(BR) as second:

@@ -11,7 +11,7 @@ import pytest
 
 import wire
 from harness import BR, PATIENCE_SECS, until
-from peers import Deaf, EndFirst, Identity, Mute, Peer, Silent, Trickler
+from peers import Deaf, Echo, EndFirst, Identity, Mute, Peer, Silent, Trickler
 
 SHORT_MS = 300
 
@@ -30,6 +30,43 @@ def test_a_silent_client(serve, peer, relay_mode):
         assert sock.recv(100) == b"only\n"
         assert wire.is_over(sock)
     assert proxy.wait_session()["reason"] == "client-timeout"
+
+
+def test_nobody_says_anything(db, start, peer, port, relay_mode):
+    """Only those sessions end in which neither side has sent a byte."""
+    first, silent = port(), port()
+    db.service(first, app="first")
+    db.service(silent, app="silent")
+    db.add("speaks-first", peer(Identity, "speaks-first"), app="first")
+    db.add("silent", peer(Silent), app="silent")
+    proxy = start(EDGEPROXY_RELAY_MODE=relay_mode, EDGEPROXY_FIRST_BYTE_TIMEOUT_MS=SHORT_MS,
+                  EDGEPROXY_LISTEN_ADDR="")
+    proxy.wait_event("listening", count=2)
+    to_first, to_silent = (("127.0.0.1", int(a.rsplit(":", 1)[1])) for a in (first, silent))
+    with proxy.connect(BR, to=to_first) as listener, proxy.connect(BR, to=to_silent) as asker, \
+            proxy.connect(BR, to=to_silent) as ender, proxy.connect(BR, to=to_silent) as idler:
+        assert listener.recv(100) == b"speaks-first\n"
+        asker.sendall(b"?")
+        ender.shutdown(socket.SHUT_WR)
+        assert wire.is_over(idler)
+        assert wire.read_all(ender) == b""
+        # All others are as old, and older than any that is closed now.
+        with proxy.connect(BR, to=to_silent) as later:
+            assert wire.is_over(later)
+        proxy.wait_session(lambda e: e["reason"] == "first-byte-timeout", count=2)
+        listener.sendall(b"x")
+        assert listener.recv(1) == b"x"
+        assert not wire_ready(asker)
+    reasons = sorted(e["reason"] for e in proxy.sessions())
+    assert reasons.count("first-byte-timeout") == 2
+
+
+def test_no_first_byte_timeout_unless_asked_for(serve, peer):
+    proxy = serve(peer(Echo), "auto")
+    with proxy.connect(BR) as sock:
+        assert not wire_ready(sock)
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
 
 
 def test_a_silent_backend(serve, peer, relay_mode):

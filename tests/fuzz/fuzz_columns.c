@@ -1,5 +1,5 @@
-/* Rows: the input is a row as lines of text. The first line is the letter of a table (b, s, g, c
- * or h); each further line is a value in the order of control/columns.def: n (NULL), i and a
+/* Rows: the input is a row as lines of text. The first line is the letter of a table (b, s, g,
+ * c, h or a); each further line is a value in the order of control/columns.def: n (NULL), i and a
  * number, r and a real number, t and a text, x and a blob. Missing lines are NULLs. What must hold
  * for every input:
  *
@@ -213,6 +213,33 @@ static void check_health_check(const struct column_value *v)
 		check_text(row.expect_body, CHECK_BODY_MAX);
 }
 
+static void check_access_rule(const struct column_value *v)
+{
+	struct access_rule_row row;
+	struct row_error error;
+
+	if (columns_access_rule(v, &row, &error) == ROW_GOOD) {
+		check_text(row.id, ACCESS_RULE_ID_MAX);
+		if (row.app != NULL)
+			check_text(row.app, APP_NAME_MAX);
+		CHECK(v[ACCESS_RULE_ACTION].len == (row.allow ? 5 : 4));
+		switch (row.match) {
+		case ACCESS_CIDR:
+			CHECK(row.prefix.bits <= 128);
+			CHECK(prefix_contains(&row.prefix, &row.prefix.ip));
+			break;
+		case ACCESS_COUNTRY:
+			check_country(row.country);
+			break;
+		case ACCESS_ALL:
+			CHECK(strcmp(v[ACCESS_RULE_COUNTRY].text, "*") == 0);
+			break;
+		}
+	} else {
+		check_error(&error, access_rule_columns, ACCESS_RULE_COLUMNS);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct row row;
@@ -235,6 +262,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'h':
 		check_health_check(row.values);
+		break;
+	case 'a':
+		check_access_rule(row.values);
 		break;
 	default:
 		break;

@@ -579,6 +579,74 @@ static void bad_health_checks(void **unused)
 	assert_int_equal(columns_health_check(v, &row, &error), ROW_BAD);
 }
 
+static enum row_verdict rule(const char *values, struct access_rule_row *ret_row,
+                             const char **ret_column)
+{
+	struct column_value v[ACCESS_RULE_COLUMNS];
+	static char copy[1000];
+	struct row_error error = {.column = ""};
+	enum row_verdict verdict;
+	char *rest = copy;
+
+	/* Words between bars; a minus for NULL. */
+	snprintf(copy, sizeof(copy), "%s", values);
+	for (int i = 0; i < ACCESS_RULE_COLUMNS; i++) {
+		const char *word = strsep(&rest, "|");
+
+		assert_non_null(word);
+		v[i] = strcmp(word, "-") == 0 ? null() : text(word);
+	}
+	verdict = columns_access_rule(v, ret_row, &error);
+	*ret_column = error.column;
+	return verdict;
+}
+
+static void access_rules(void **unused)
+{
+	static const struct {
+		const char *values, *column;
+	} bad[] = {
+		{"-|*|192.0.2.0/24|-|deny", "id"},
+		{"|*|192.0.2.0/24|-|deny", "id"},
+		/* Half of the row has arrived. */
+		{"r|-|192.0.2.0/24|-|deny", "app"},
+		{"r|*|-|-|deny", "country"},
+		{"r|*||-|deny", "country"},
+		{"r|*|192.0.2.0/24|-|-", "action"},
+		{"r|*|192.0.2.0/24|BR|deny", "country"},
+		{"r|*|192.0.2.1/24|-|deny", "cidr"},
+		{"r|*|192.0.2.0/33|-|deny", "cidr"},
+		{"r|*|*|-|deny", "cidr"},
+		{"r|*|-|QQ|deny", "country"},
+		{"r|*|-|**|deny", "country"},
+		{"r|*|-|BRA|deny", "country"},
+		{"r|*|-|BR|Deny", "action"},
+		{"r|*|-|BR|reject", "action"},
+		{"r|*|-|BR|", "action"},
+	};
+	struct access_rule_row row;
+	const char *column;
+
+	(void)unused;
+	assert_int_equal(rule("r|web|192.0.2.0/24|-|deny", &row, &column), ROW_GOOD);
+	assert_string_equal(row.id, "r");
+	assert_string_equal(row.app, "web");
+	assert_int_equal(row.match, ACCESS_CIDR);
+	assert_int_equal(row.prefix.bits, 120);
+	assert_false(row.allow);
+	assert_int_equal(rule("r|*|-|br|allow", &row, &column), ROW_GOOD);
+	assert_null(row.app);
+	assert_int_equal(row.match, ACCESS_COUNTRY);
+	assert_string_equal(row.country, "BR");
+	assert_true(row.allow);
+	assert_int_equal(rule("r|*||*|deny", &row, &column), ROW_GOOD);
+	assert_int_equal(row.match, ACCESS_ALL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(rule(bad[i].values, &row, &column), ROW_BAD);
+		assert_string_equal(column, bad[i].column);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -598,6 +666,7 @@ int main(void)
 		cmocka_unit_test(country_regions),
 		cmocka_unit_test(what_is_null_is_unset),
 		cmocka_unit_test(bad_health_checks),
+		cmocka_unit_test(access_rules),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,6 +77,7 @@ static void fill(struct route_rows *rows)
 		.service = "s",
 		.script = "x.sh",
 	};
+	struct access_rule_row rule = {.id = "a", .match = ACCESS_ALL};
 
 	route_rows_init(rows);
 	add_backend(rows, "a 'quoted' \"id\"; --", "x");
@@ -101,6 +102,13 @@ static void fill(struct route_rows *rows)
 	assert_int_equal(route_rows_add_country_region(rows, &country), 0);
 	assert_int_equal(route_rows_add_check(rows, &all), 0);
 	assert_int_equal(route_rows_add_check(rows, &own), 0);
+	assert_int_equal(route_rows_add_access_rule(rows, &rule), 0);
+	rule = (struct access_rule_row){
+		.id = "b", .app = "x", .match = ACCESS_COUNTRY, .country = "BR", .allow = true};
+	assert_int_equal(route_rows_add_access_rule(rows, &rule), 0);
+	rule = (struct access_rule_row){.id = "c", .match = ACCESS_CIDR};
+	assert_int_equal(prefix_parse("2001:db8::/32", &rule.prefix), 0);
+	assert_int_equal(route_rows_add_access_rule(rows, &rule), 0);
 }
 
 static void save(struct scratch *t, const struct route_rows *rows)

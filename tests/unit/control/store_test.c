@@ -133,7 +133,9 @@ static void every_table_and_column(void **state)
 	       "INSERT INTO services VALUES ('127.0.0.1:1','a',0,2,'reno'),"
 	       "('[::1]:1',NULL,NULL,NULL,NULL);"
 	       "INSERT INTO geo_overrides VALUES ('192.0.2.0/24','BR',NULL),('::1',NULL,NULL);"
-	       "INSERT INTO country_regions VALUES ('MX','sa')");
+	       "INSERT INTO country_regions VALUES ('MX','sa');"
+	       "INSERT INTO access_rules VALUES ('r1','a','192.0.2.0/24',NULL,'deny'),"
+	       "('r2','*',NULL,'BR','allow'),('r3','*',NULL,'*','deny')");
 	o = read_all(s);
 	assert_int_equal(o->rc, 0);
 	assert_int_equal(o->quarantined, 0);
@@ -149,6 +151,34 @@ static void every_table_and_column(void **state)
 	assert_string_equal(o->rows.services[1].congestion, "");
 	assert_int_equal(o->rows.override_count, 2);
 	assert_int_equal(o->rows.country_region_count, 1);
+	assert_int_equal(o->rows.access_rule_count, 3);
+	assert_string_equal(o->rows.access_rules[0].app, "a");
+	assert_null(o->rows.access_rules[1].app);
+	assert_true(o->rows.access_rules[1].allow);
+	assert_int_equal(o->rows.access_rules[2].match, ACCESS_ALL);
+	store_free(s);
+}
+
+static void access_rules_of_one_app(void **state)
+{
+	struct scratch *t = *state;
+	struct store *s = open_store(t->db);
+	const struct store_read_options options = {.app = "a"};
+	struct route_rows rows;
+	size_t quarantined;
+	char error[STORE_ERROR_MAX];
+
+	sql(t, schema_sql);
+	sql(t, "INSERT INTO access_rules VALUES ('r1','a',NULL,'*','deny'),"
+	       "('r2','*',NULL,'BR','allow'),('r3','b',NULL,'*','deny'),"
+	       "('r4','a',NULL,NULL,'deny'),('r4','a',NULL,'BR','deny')"
+	       " ON CONFLICT DO NOTHING");
+	assert_int_equal(store_read(s, &options, &rows, &quarantined, error), 0);
+	assert_int_equal(quarantined, 1);
+	assert_int_equal(rows.access_rule_count, 2);
+	assert_string_equal(rows.access_rules[0].id, "r1");
+	assert_string_equal(rows.access_rules[1].id, "r2");
+	route_rows_done(&rows);
 	store_free(s);
 }
 
@@ -651,6 +681,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_seed_database),
 		TEST(every_table_and_column),
+		TEST(access_rules_of_one_app),
 		TEST(tables_of_other_shapes),
 		TEST(bad_rows_are_left_out),
 		TEST(one_row_an_id),

@@ -482,10 +482,15 @@ static void test_all_full_or_tried(void **state)
 	b = choose(f);
 	assert_int_equal(choose_at(f, 0, &c), -EAGAIN);
 
-	/* One has failed and has room, the other is full. */
+	/* One has failed and has room, the other is full: that one is worth waiting for. */
 	release(f, &a);
 	assert_int_equal(tried_add(&f->tried, a.backend->slot), 0);
+	assert_int_equal(choose_at(f, 0, &c), -EAGAIN);
+
+	/* But not while it is down. */
+	live_set_fault(f->live, b.backend->slot, LIVE_EJECTED, true);
 	assert_int_equal(choose_at(f, 0, &c), -EHOSTUNREACH);
+	live_set_fault(f->live, b.backend->slot, LIVE_EJECTED, false);
 
 	/* Both have failed and have room. */
 	release(f, &b);
@@ -497,9 +502,11 @@ static void test_all_full_or_tried(void **state)
 	/* Both have failed and are full meanwhile. */
 	assert_true(live_reserve(f->live, a.backend->slot, 1));
 	assert_true(live_reserve(f->live, b.backend->slot, 1));
-	assert_int_equal(choose_at(f, 0, &c), -EAGAIN);
+	assert_int_equal(choose_at(f, 0, &c), -EHOSTUNREACH);
 
-	/* One is full, the other down; then both are down. */
+	/* For another client: one is full, the other down; then both are down. */
+	tried_done(&f->tried);
+	tried_init(&f->tried);
 	live_set_fault(f->live, a.backend->slot, LIVE_CHECK_DOWN, true);
 	assert_int_equal(choose_at(f, 0, &c), -EAGAIN);
 	live_set_fault(f->live, b.backend->slot, LIVE_EJECTED, true);

@@ -21,10 +21,12 @@ static void test_copies_stand_alone(void **state)
 	struct service_row service = {.listen = fixture_endpoint(80), .app = app};
 	struct geo_override_row override = {.country = "BR", .region = region};
 	struct country_region_row country = {.country = "BR", .region = region};
+	struct access_rule_row rule = {.id = id, .app = app};
 	struct route_rows rows;
 
 	(void)state;
 	route_rows_init(&rows);
+	assert_int_equal(route_rows_add_access_rule(&rows, &rule), 0);
 	assert_int_equal(route_rows_add_backend(&rows, &row), 0);
 	assert_int_equal(route_rows_add_service(&rows, &service), 0);
 	assert_int_equal(route_rows_add_override(&rows, &override), 0);
@@ -39,6 +41,8 @@ static void test_copies_stand_alone(void **state)
 	assert_string_equal(rows.services[0].app, "web");
 	assert_string_equal(rows.overrides[0].region, "sa");
 	assert_string_equal(rows.country_regions[0].region, "sa");
+	assert_string_equal(rows.access_rules[0].id, "sa-1");
+	assert_string_equal(rows.access_rules[0].app, "web");
 	route_rows_done(&rows);
 	assert_int_equal(rows.backend_count, 0);
 	assert_null(rows.backends);
@@ -92,9 +96,10 @@ struct sample {
 	struct service_row service;
 	struct geo_override_row override;
 	struct country_region_row country;
+	struct access_rule_row rule;
 };
 
-enum { CHANGES = 28 };
+enum { CHANGES = 37 };
 
 /* Makes change number n, 1..CHANGES-1; 0 is none. */
 static void change(struct sample *s, int n)
@@ -130,6 +135,15 @@ static void change(struct sample *s, int n)
 	if (n == ++k) s->override.region = NULL;
 	if (n == ++k) memcpy(s->country.country, "AR", 3);
 	if (n == ++k) s->country.region = "us";
+	if (n == ++k) s->rule.id = "other";
+	if (n == ++k) s->rule.app = "web";
+	if (n == ++k) s->rule.app = "";
+	if (n == ++k) s->rule.match = ACCESS_COUNTRY;
+	if (n == ++k) s->rule.match = ACCESS_ALL;
+	if (n == ++k) s->rule.prefix.ip.b[0]++;
+	if (n == ++k) s->rule.prefix.bits++;
+	if (n == ++k) memcpy(s->rule.country, "AR", 3);
+	if (n == ++k) s->rule.allow = true;
 	/* clang-format on */
 	assert_int_equal(k, CHANGES - 1);
 }
@@ -142,6 +156,7 @@ static uint64_t digest_of(int n, const char *kinds)
 		.service = {.listen = fixture_endpoint(80), .app = "web"},
 		.override = {.prefix = {.bits = 100}, .country = "BR", .region = "sa"},
 		.country = {.country = "BR", .region = "sa"},
+		.rule = {.id = "rule", .match = ACCESS_CIDR, .prefix = {.bits = 100}},
 	};
 	struct backend_row other = fixture_backend("b", "web", "us");
 	struct route_rows rows;
@@ -154,6 +169,7 @@ static uint64_t digest_of(int n, const char *kinds)
 		          : *kinds == 'b' ? route_rows_add_backend(&rows, &other)
 		          : *kinds == 's' ? route_rows_add_service(&rows, &s.service)
 		          : *kinds == 'o' ? route_rows_add_override(&rows, &s.override)
+		          : *kinds == 'r' ? route_rows_add_access_rule(&rows, &s.rule)
 		                          : route_rows_add_country_region(&rows, &s.country);
 
 		assert_int_equal(err, 0);
@@ -165,15 +181,16 @@ static uint64_t digest_of(int n, const char *kinds)
 
 static void test_digest_sees_every_difference(void **state)
 {
-	static const char *const others[] = {"",     "a",    "ba",   "aa",     "basoc",  "asoc",
-	                                     "absc", "aboc", "abso", "abssoc", "absooc", "absocc"};
+	static const char *const others[] = {"",       "a",      "ba",    "aa",     "basoc",
+	                                     "asoc",   "absc",   "aboc",  "abso",   "abssoc",
+	                                     "absooc", "absocc", "absoc", "absocrr"};
 	enum { OTHERS = sizeof(others) / sizeof(others[0]), ALL = CHANGES + OTHERS };
 	uint64_t digest[ALL];
 
 	(void)state;
 	for (int i = 0; i < ALL; i++) {
 		int n = i < CHANGES ? i : 0;
-		const char *kinds = i < CHANGES ? "absoc" : others[i - CHANGES];
+		const char *kinds = i < CHANGES ? "absocr" : others[i - CHANGES];
 
 		digest[i] = digest_of(n, kinds);
 		assert_true(digest_of(n, kinds) == digest[i]);

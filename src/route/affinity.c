@@ -376,7 +376,6 @@ static void entry_use(struct shard *s, uint32_t i, uint64_t now_ms)
 	use_push(s, i);
 }
 
-
 /* What every operation begins with: the key, and its shard, locked. */
 static struct shard *enter(struct affinity *a, const struct ip *client, uint32_t service,
                            struct key *ret_key)

@@ -14,8 +14,8 @@
  * can only fall; when it then reads 0 connections (acquire, against the release in live_release()),
  * the last session has stopped reading the id.
  *
- * In an upgrade the counts are memory of two or more processes. Each takes from and gives back to the
- * common count, and tells its own count after taking and before giving back: whenever it may be
+ * In an upgrade the counts are memory of two or more processes. Each takes from and gives back to
+ * the common count, and tells its own count after taking and before giving back: whenever it may be
  * killed, its own count is never more than its part of the common one, so giving that back for it
  * can only leave a place unused, never pass a limit.
  *

@@ -21,7 +21,15 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum mail_kind { MAIL_TABLE, MAIL_GEO, MAIL_CLIENT, MAIL_STOP, MAIL_LEAVE };
+enum mail_kind {
+	MAIL_TABLE,
+	MAIL_GEO,
+	MAIL_CLIENT,
+	MAIL_STOP,
+	MAIL_PAUSE,
+	MAIL_RESUME,
+	MAIL_LEAVE,
+};
 
 struct mail {
 	struct message message;
@@ -71,6 +79,16 @@ int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
 int worker_post_stop(struct worker *w)
 {
 	return post(w, MAIL_STOP, (struct mail){0});
+}
+
+int worker_post_pause(struct worker *w)
+{
+	return post(w, MAIL_PAUSE, (struct mail){0});
+}
+
+int worker_post_resume(struct worker *w)
+{
+	return post(w, MAIL_RESUME, (struct mail){0});
 }
 
 int worker_post_leave(struct worker *w)
@@ -163,6 +181,19 @@ static void stop(struct worker *w)
 	atomic_store_explicit(&w->stopped, true, memory_order_release);
 }
 
+static void pause_accepting(struct worker *w)
+{
+	while (!list_empty(&w->listeners))
+		listener_leave(list_entry(w->listeners.next, struct listener, node));
+	atomic_store_explicit(&w->stopped, true, memory_order_release);
+}
+
+static void resume_accepting(struct worker *w)
+{
+	atomic_store_explicit(&w->stopped, false, memory_order_release);
+	adopt_listeners(w);
+}
+
 static void read_mail(struct worker *w)
 {
 	struct message *next;
@@ -188,6 +219,12 @@ static void read_mail(struct worker *w)
 			break;
 		case MAIL_STOP:
 			stop(w);
+			break;
+		case MAIL_PAUSE:
+			pause_accepting(w);
+			break;
+		case MAIL_RESUME:
+			resume_accepting(w);
 			break;
 		case MAIL_LEAVE:
 			stop(w);
@@ -281,7 +318,8 @@ static void *run(void *arg)
 	struct worker *w = arg;
 
 	set_clock(w);
-	adopt_listeners(w);
+	if (!atomic_load_explicit(&w->stopped, memory_order_relaxed))
+		adopt_listeners(w);
 	while (!w->leaving)
 		turn(w);
 	close_all(w);
@@ -308,7 +346,7 @@ static int open_loop(struct worker *w)
 }
 
 int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-                struct table *table, struct geo_db *geo)
+                struct table *table, struct geo_db *geo, bool paused)
 {
 	const struct config *c = shared->config;
 	uint64_t number = (uint64_t)(w - shared->workers);
@@ -316,7 +354,7 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 
 	*w = (struct worker){.shared = shared, .rng = {.state = seed}};
 	atomic_init(&w->load, 0);
-	atomic_init(&w->stopped, false);
+	atomic_init(&w->stopped, paused);
 	list_init(&w->listeners);
 	list_init(&w->sessions);
 	list_init(&w->dead);

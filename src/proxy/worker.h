@@ -71,7 +71,8 @@ struct worker {
 	bool leaving; /* ends at the end of this turn */
 };
 
-/* References to table and geo are taken. paused: accepts nobody until worker_post_resume(). 0, or -errno and nothing is held. */
+/* References to table and geo are taken. paused: accepts nobody until worker_post_resume(). 0, or
+ * -errno and nothing is held. */
 MUST_CHECK int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
                            struct table *table, struct geo_db *geo, bool paused);
 /* Starts the thread; every worker of shared has been made. 0 or -errno. */

@@ -387,26 +387,28 @@ static int tick_wait_ms(const struct runner *r)
 /* Runs until a signal asks for the end, and returns it, or until there is nothing more to do: 0. */
 static int serve(struct runner *r)
 {
+	uint64_t now_ms;
+	int signal;
+
 	r->collect_ms = clock_now_ms() + r->config.binding_gc_interval_secs * 1000;
 	r->alive_every_ms = notify_watchdog_ms();
-	for (;;) {
-		int signal;
-		uint64_t now_ms;
-
+	heartbeat_begin(&r->beat, "control", NULL, NULL);
+	do {
 		wait_for_news(r, tick_wait_ms(r), "ready");
-		while ((signal = next_signal(r)) != 0) {
+		heartbeat_turn(&r->beat);
+		while ((signal = next_signal(r)) != 0 && (signal == SIGHUP || signal == SIGUSR2)) {
 			if (signal == SIGHUP)
 				r->reload_waits = true;
-			else if (signal == SIGUSR2)
-				successor_start(r);
 			else
-				return signal;
+				successor_start(r);
 		}
+		if (signal != 0)
+			break;
 		now_ms = clock_now_ms();
 		tick(r, now_ms);
-		if (is_done(r, now_ms))
-			return 0;
-	}
+	} while (!is_done(r, now_ms));
+	heartbeat_end(&r->beat);
+	return signal;
 }
 
 /* Has a second signal asked for the end at once? */
@@ -523,9 +525,12 @@ int run_main(void)
 	r.signal_fd = open_signals();
 	err = log_start();
 	if (err == 0)
+		err = watchdog_start((enum watchdog_mode)r.config.watchdog);
+	if (err == 0)
 		err = start(&r, started_ns);
 	if (err == 0)
 		stop(&r, serve(&r));
+	watchdog_stop();
 	release(&r);
 	log_stop();
 	return err == 0 ? 0 : 1;

@@ -4,6 +4,7 @@
 #define CLI_RUNNER_H
 
 #include "base/check.h"
+#include "base/watchdog.h"
 #include "config/config.h"
 #include "control/geo_watch.h"
 #include "control/handover.h"
@@ -75,6 +76,7 @@ struct runner {
 	uint64_t alive_at_ms;
 	int takeover_link; /* to the process that this one takes over from; -1: there is none */
 	pid_t takeover_pid;
+	struct heartbeat beat;
 	struct successor successor;
 	struct predecessors predecessors;
 };

@@ -10,7 +10,7 @@
 
 /* The new process may take so long until it is ready; and then, for each answer. */
 #define SUCCESSOR_START_MS 60000
-#define SUCCESSOR_ANSWER_MS 10000
+#define SUCCESSOR_ANSWER_MS 5000
 /* A retired process tells what its sessions have learnt no more often than this. */
 #define SUCCESSOR_NEWS_MS 1000
 

@@ -15,6 +15,7 @@
 #include "config/config.h"
 
 #include "base/log.h"
+#include "base/watchdog.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -56,6 +57,8 @@ static const char *const words_retry_on[] = {
 	[RETRY_CONN_FAILURE] = "conn-failure", [RETRY_EARLY_RESET] = "early-reset", NULL};
 static const char *const words_relay_mode[] = {
 	[RELAY_AUTO] = "auto", [RELAY_COPY] = "copy", [RELAY_SPLICE] = "splice", NULL};
+static const char *const words_watchdog[] = {
+	[WATCHDOG_OFF] = "off", [WATCHDOG_LOG] = "log", [WATCHDOG_ABORT] = "abort", NULL};
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",
                                               [LOG_WARN] = "warn",
                                               [LOG_INFO] = "info",

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -298,6 +299,7 @@ static void turn(struct worker *w)
 	int n = wait_for_events(w, events);
 
 	set_clock(w);
+	heartbeat_turn(&w->beat);
 	for (int i = 0; i < n; i++)
 		dispatch(w, &events[i]);
 	/* After the batch: a new table frees listeners that later events of it may name. */
@@ -313,15 +315,27 @@ static void turn(struct worker *w)
 	free_dead(w);
 }
 
+static void wake(void *arg)
+{
+	struct worker *w = arg;
+
+	mailbox_wake(&w->mailbox);
+}
+
 static void *run(void *arg)
 {
 	struct worker *w = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "worker-%u", (unsigned)(w - w->shared->workers));
+	heartbeat_begin(&w->beat, name, wake, w);
 
 	set_clock(w);
 	if (!atomic_load_explicit(&w->stopped, memory_order_relaxed))
 		adopt_listeners(w);
 	while (!w->leaving)
 		turn(w);
+	heartbeat_end(&w->beat); /* there may be much to close */
 	close_all(w);
 	return NULL;
 }
@@ -390,8 +404,9 @@ int worker_start(struct worker *w)
 	sigset_t all, before;
 	int err;
 
-	/* Signals are the control thread's. */
+	/* Signals are the control thread's, but for the one that asks for this one's stack. */
 	sigfillset(&all);
+	sigdelset(&all, watchdog_signal());
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&w->thread, NULL, run, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

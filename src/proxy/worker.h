@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "base/watchdog.h"
 #include "config/config.h"
 #include "geo/geo_db.h"
 #include "net/mailbox.h"
@@ -46,6 +47,9 @@ struct worker {
 	/* Read by the control thread: accepts no more; after worker_post_stop() it has accepted all
 	 * that was queued. */
 	atomic_bool stopped;
+
+	/* Written by the worker once a turn, read by the watchdog. */
+	_Alignas(64) struct heartbeat beat;
 
 	_Alignas(64) const struct worker_shared *shared;
 	struct mailbox mailbox;

@@ -557,10 +557,9 @@ class Paced(Identity):
         super().__init__("paced", **how)
 
     def script(self, sock):
-        for number, block in enumerate(self.stream.blocks()):
+        for block in self.stream.blocks():
             sock.sendall(block)
-            if number % 4 == 3:
-                self.done.wait(0.5)
+            self.done.wait(0.5)
         sock.shutdown(socket.SHUT_WR)
         wire.read_all(sock)
 

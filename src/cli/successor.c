@@ -363,7 +363,7 @@ static int copy(struct runner *r, uint64_t now_ms)
 	rc = say(r, &(struct handover_message){
 			    .kind = HANDOVER_STATE, .fd_count = 1, .fds = {s->state_fd}});
 	s->state = SUCCESSOR_READING;
-	s->deadline_ms = now_ms + SUCCESSOR_ANSWER_MS;
+	s->deadline_ms = now_ms + SUCCESSOR_START_MS; /* a million takes a second */
 	return rc;
 }
 

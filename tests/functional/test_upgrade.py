@@ -384,22 +384,24 @@ def test_the_new_one_ends_at_each_step(db, generations, peer, tmp_path, monkeypa
 
 
 @pytest.mark.concurrency
-def test_the_old_one_is_killed_in_the_middle(db, start, peer):
-    """The new one has been given the sockets, and serves."""
+def test_the_old_one_is_killed_in_the_middle(db, start, peer, port):
+    """The new one serves, with the sockets if it had been given them by then."""
     db.add("sa-1", peer(Identity, "sa-1"))
-    proxy = start(**LONG)
+    proxy = start(EDGEPROXY_LISTEN_ADDR=port(), **LONG)
     addr = proxy.addr
     mark = proxy.mark()
     proxy.kill(signal.SIGUSR2)
     new = int(proxy.wait_event("upgrade_started", since=mark)["successor"])
     proxy.process.kill()
     proxy.process.wait()
-    proxy.wait_event("ready", since=mark)
-    assert proxy.label(BR, to=addr) == "sa-1"
-    os.kill(new, signal.SIGTERM)
-    until(lambda: not alive(new), "the end of the new process")
-    proxy.log.join()
-    proxy.stopped = True
+    try:
+        proxy.wait_event("ready", since=mark)
+        assert proxy.label(BR, to=addr) == "sa-1"
+    finally:
+        os.kill(new, signal.SIGTERM)
+        until(lambda: not alive(new), "the end of the new process")
+        proxy.log.join()
+        proxy.stopped = True
 
 
 def test_told_to_stop_in_the_middle(db, generations, peer):

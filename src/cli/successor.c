@@ -84,7 +84,7 @@ static void end_process(struct successor *s, char why[64])
 	}
 	if (done == 0) {
 		kill(s->pid, SIGKILL);
-		done = waitpid(s->pid, &status, 0);
+		(void)waitpid(s->pid, &status, 0);
 		snprintf(why, 64, "it was ended");
 	} else if (done > 0 && WIFSIGNALED(status)) {
 		snprintf(why, 64, "signal %s", sigabbrev_np(WTERMSIG(status)));

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* The new process may take so long until it is ready, and again to read what was learnt; then, while
- * nobody accepts, for each answer. */
+/* The new process may take so long until it is ready, and again to read what was learnt; then,
+ * while nobody accepts, for each answer. */
 #define SUCCESSOR_START_MS 60000
 #define SUCCESSOR_ANSWER_MS 5000
 /* A retired process tells what its sessions have learnt no more often than this. */

@@ -67,7 +67,8 @@ static int print_help(void)
 		printf("  edgeproxy %s\n        %s\n", commands[i].usage, commands[i].help);
 	puts("  edgeproxy --help | --version\n\n"
 	     "Signals: SIGTERM, SIGINT stop accepting and drain, a second one ends at once;\n"
-	     "SIGHUP reads the routing database now and accepts a table that was held back.\n\n"
+	     "SIGHUP reads the routing database now and accepts a table that was held back;\n"
+	     "SIGUSR2 upgrades: the program at this one's path takes over, nobody is cut off.\n\n"
 	     "Everything is configured by environment variables:\n");
 	config_print_options(stdout);
 	return 0;

@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define LOG_BATCH_NS 5000000
+/* How long a line that goes past the buffer may wait for room. */
+#define LOG_AT_ONCE_NS 100000000
 /* How long log_stop() waits for the reader of the log to take what is left. */
 #define LOG_STOP_SECS 2
 
@@ -418,6 +420,22 @@ static void finish(struct log_line *l)
 	if (sink.format == LOG_JSON)
 		l->text[l->len++] = '}';
 	l->text[l->len++] = '\n';
+}
+
+void log_end_at_once(struct log_line *l)
+{
+	static const struct timespec patience = {.tv_nsec = LOG_AT_ONCE_NS};
+	struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	if (!l->wanted)
+		return;
+	finish(l);
+	/* A pipe that has room has it for a whole line (PIPE_BUF). */
+	if (ppoll(&writable, 1, &patience, NULL) > 0) {
+		ssize_t ignored = write(STDERR_FILENO, l->text, l->len);
+
+		(void)ignored;
+	}
 }
 
 void log_end(struct log_line *l)

@@ -63,5 +63,8 @@ void log_fmt(struct log_line *l, const char *key, const char *format, ...)
 /* "error" with the text of errno value err (positive or negative). */
 void log_errno(struct log_line *l, int err);
 void log_end(struct log_line *l);
+/* The same past the buffer and its lock, for one who must not wait for either: to standard error at
+ * once, or, where nobody reads that, nowhere. */
+void log_end_at_once(struct log_line *l);
 
 #endif

@@ -1,6 +1,7 @@
 /* The composition root of the running proxy, and its control thread (the main thread): it puts the
- * parts together, then ticks the reload and the geo watch, collects bindings, answers the health
- * check, and obeys signals, until it is told to stop.
+ * parts together, then ticks the reload, the geo watch and the state file, collects bindings,
+ * answers the health check, and obeys signals, until it is told to stop, or has been replaced
+ * (successor.c) and its last session has ended.
  *
  * No client's byte ever passes through here, and nothing here can make one wait. */
 #include "cli/run.h"
@@ -8,18 +9,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "config/config.h"
-#include "control/fault_watch.h"
-#include "control/geo_watch.h"
-#include "control/reload.h"
+#include "cli/predecessor.h"
+#include "cli/runner.h"
+#include "cli/successor.h"
+#include "control/activation.h"
+#include "control/notify.h"
 #include "control/status.h"
 #include "geo/special.h"
-#include "health/checker.h"
-#include "proxy/crew.h"
-#include "route/affinity.h"
-#include "route/client_limits.h"
-#include "route/live.h"
-#include "route/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,23 +40,6 @@
 #define STOP_TICK_MS 5
 /* How long workers may take to stop accepting before they are no longer waited for. */
 #define STOP_ACCEPT_MS 2000
-
-struct runner {
-	struct config config;
-	struct live *live;
-	struct affinity *affinity;
-	struct client_limits *client_limits; /* NULL: none are set */
-	struct queue *queue;
-	struct geo_watch *geo;
-	struct reload *reload;
-	struct checker *checker; /* NULL until the first table is there */
-	struct crew *crew;       /* NULL until the first table is there */
-	struct fault_watch *faults;
-	int signal_fd;
-	int status_fd;
-	bool hurry;
-	uint64_t collect_ms; /* when bindings are collected next */
-};
 
 static void on_problem(void *arg, bool fatal, const char *text)
 {
@@ -189,6 +168,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	/* Blocked before any thread starts, so that all inherit it. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	/* splice() to a closed socket has no MSG_NOSIGNAL. */
@@ -230,7 +210,10 @@ static int make_state(struct runner *r)
 {
 	const struct config *c = &r->config;
 
-	r->live = live_new();
+	int err = predecessor_take_counts(r);
+
+	if (err != 0)
+		return err;
 	r->affinity = affinity_new(&(struct affinity_options){
 		.max_entries = c->binding_max,
 		.ttl_ms = c->binding_ttl_secs * 1000,
@@ -239,9 +222,17 @@ static int make_state(struct runner *r)
 		.seed = random_seed(),
 	});
 	r->queue = queue_new((uint32_t)c->queue_max, worker_count(c));
-	if (r->live == NULL || r->affinity == NULL || r->queue == NULL)
+	if (r->affinity == NULL || r->queue == NULL || make_client_limits(r) != 0)
 		return -ENOMEM;
-	return make_client_limits(r);
+	return state_file_new(
+		&(struct state_file_options){
+			.state_dir = c->state_dir,
+			.save_every_ms = c->state_save_secs * 1000,
+			.live = r->live,
+			.affinity = r->affinity,
+			.ttl_ms = c->binding_ttl_secs * 1000,
+		},
+		&r->state_file);
 }
 
 static int start_control(struct runner *r)
@@ -262,8 +253,13 @@ static int start_control(struct runner *r)
 		if (err != 0)
 			strcpy(error, "out of memory");
 	}
-	if (err == 0)
+	if (err == 0) {
+		(void)activation_offer(reload_listeners(r->reload));
+		err = predecessor_take_sockets(r);
+		if (err != 0)
+			return err; /* said so */
 		err = reload_start(r->reload, clock_now_ms(), error);
+	}
 	if (err != 0)
 		log_failure("start_failed", error);
 	return err;
@@ -281,6 +277,7 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 		.workers = worker_count(c),
 		.max_conn = max_conn,
 		.seed = c->random_seed != 0 ? c->random_seed : random_seed(),
+		.paused = true,
 	};
 	int err = crew_new(&options, reload_table(r->reload), geo_watch_db(r->geo), &r->crew);
 
@@ -327,10 +324,21 @@ static int check_congestion(const char *variable, const char *name)
 	return err;
 }
 
+static void open_status(struct runner *r)
+{
+	char address[ENDPOINT_TEXT_MAX];
+	int err;
+
+	if (r->status_fd >= 0)
+		return; /* the predecessor's */
+	err = status_open(endpoint_format(&r->config.listen_addr, address), &r->status_fd);
+	if (err != 0 && r->config.listen_addr.port != 0)
+		log_errno_failure("status_not_open", err); /* only the health check needs it */
+}
+
 static int start(struct runner *r, uint64_t started_ns)
 {
 	uint32_t max_conn = fit_to_files(&r->config);
-	char address[ENDPOINT_TEXT_MAX];
 	struct log_line l;
 	int err;
 
@@ -351,11 +359,15 @@ static int start(struct runner *r, uint64_t started_ns)
 		err = start_checker(r);
 	if (err == 0)
 		err = start_crew(r, max_conn);
+	/* What was learnt comes before the first client does. */
+	if (err == 0)
+		err = predecessor_take_over(r);
+	if (err == 0)
+		err = crew_resume(r->crew);
 	if (err != 0)
 		return err;
-	err = status_open(endpoint_format(&r->config.listen_addr, address), &r->status_fd);
-	if (err != 0 && r->config.listen_addr.port != 0)
-		log_errno_failure("status_not_open", err); /* only the health check needs it */
+	predecessor_done(r);
+	open_status(r);
 
 	log_begin(&l, LOG_INFO, "ready");
 	log_str(&l, "version", EDGEPROXY_VERSION);
@@ -364,6 +376,7 @@ static int start(struct runner *r, uint64_t started_ns)
 	log_uint(&l, "max_conn", max_conn);
 	log_ms(&l, "startup_ms", clock_now_ns() - started_ns);
 	log_end(&l);
+	notify_send("READY=1\nSTATUS=serving");
 	return 0;
 }
 
@@ -374,7 +387,7 @@ static void answer_status(struct runner *r, const char *word)
 
 	snprintf(text, sizeof(text), "%s version=%llu backends=%u usable=%u sessions=%u\n", word,
 	         (unsigned long long)t->version, t->backend_count, t->usable_count,
-	         live_total(r->live));
+	         live_own_total(r->live));
 	status_answer(r->status_fd, text);
 }
 
@@ -384,36 +397,87 @@ static void wait_for_news(struct runner *r, int wait_ms, const char *status)
 	struct pollfd fds[] = {
 		{.fd = r->signal_fd, .events = POLLIN},
 		{.fd = r->status_fd, .events = POLLIN}, /* -1 is passed over */
+		{.fd = successor_starts(r) ? r->successor.link : -1, .events = POLLIN},
 	};
 
-	if (poll(fds, 2, wait_ms) > 0 && fds[1].revents != 0)
+	if (poll(fds, 3, wait_ms) > 0 && fds[1].revents != 0)
 		answer_status(r, status);
 }
 
-/* Runs until a signal asks for the end; returns it. */
+/* What is done with the routes. While an upgrade is under way they stay as they are. */
+static void tick_routes(struct runner *r, uint64_t now_ms)
+{
+	if (successor_starts(r))
+		return;
+	if (r->reload_waits) {
+		r->reload_waits = false;
+		reload_now(r->reload, now_ms);
+		geo_watch_now(r->geo, now_ms);
+	}
+	reload_tick(r->reload, now_ms);
+	geo_watch_tick(r->geo, now_ms);
+	if (!successor_serves(r))
+		state_file_tick(r->state_file, now_ms);
+}
+
+static void tick(struct runner *r, uint64_t now_ms)
+{
+	successor_tick(r, now_ms);
+	/* Those that another process may be burying are left to it. */
+	if (r->successor.state != SUCCESSOR_TAKING)
+		predecessors_tick(r);
+	tick_routes(r, now_ms);
+	fault_watch_tick(r->faults, now_ms);
+	if (now_ms >= r->collect_ms) {
+		affinity_collect(r->affinity, now_ms);
+		r->collect_ms = now_ms + r->config.binding_gc_interval_secs * 1000;
+	}
+	if (r->alive_every_ms != 0 && now_ms >= r->alive_at_ms) {
+		r->alive_at_ms = now_ms + r->alive_every_ms;
+		if (!successor_serves(r))
+			notify_send("WATCHDOG=1");
+	}
+}
+
+/* A retired process whose sessions have ended, or may not go on. */
+static bool is_done(const struct runner *r, uint64_t now_ms)
+{
+	return successor_serves(r) &&
+	       (live_own_total(r->live) == 0 || now_ms >= r->successor.deadline_ms);
+}
+
+static int tick_wait_ms(const struct runner *r)
+{
+	if (r->successor.state == SUCCESSOR_COPYING)
+		return 0;
+	return r->successor.state == SUCCESSOR_PAUSING ? 1 : RELOAD_TICK_MS;
+}
+
+/* Runs until a signal asks for the end, and returns it, or until there is nothing more to do: 0. */
 static int serve(struct runner *r)
 {
-	r->collect_ms = clock_now_ms() + r->config.binding_gc_interval_secs * 1000;
-	for (;;) {
-		int signal;
-		uint64_t now_ms;
+	uint64_t now_ms;
+	int signal;
 
-		wait_for_news(r, RELOAD_TICK_MS, "ready");
+	r->collect_ms = clock_now_ms() + r->config.binding_gc_interval_secs * 1000;
+	r->alive_every_ms = notify_watchdog_ms();
+	heartbeat_begin(&r->beat, "control", NULL, NULL);
+	do {
+		wait_for_news(r, tick_wait_ms(r), "ready");
+		heartbeat_turn(&r->beat);
+		while ((signal = next_signal(r)) != 0 && (signal == SIGHUP || signal == SIGUSR2)) {
+			if (signal == SIGHUP)
+				r->reload_waits = true;
+			else
+				successor_start(r);
+		}
+		if (signal != 0)
+			break;
 		now_ms = clock_now_ms();
-		while ((signal = next_signal(r)) != 0) {
-			if (signal != SIGHUP)
-				return signal;
-			reload_now(r->reload, now_ms);
-			geo_watch_now(r->geo, now_ms);
-		}
-		reload_tick(r->reload, now_ms);
-		geo_watch_tick(r->geo, now_ms);
-		fault_watch_tick(r->faults, now_ms);
-		if (now_ms >= r->collect_ms) {
-			affinity_collect(r->affinity, now_ms);
-			r->collect_ms = now_ms + r->config.binding_gc_interval_secs * 1000;
-		}
-	}
+		tick(r, now_ms);
+	} while (!is_done(r, now_ms));
+	heartbeat_end(&r->beat);
+	return signal;
 }
 
 /* Has a second signal asked for the end at once? */
@@ -422,7 +486,7 @@ static bool hurried(struct runner *r)
 	int signal;
 
 	while (!r->hurry && (signal = next_signal(r)) != 0)
-		r->hurry = signal != SIGHUP;
+		r->hurry = signal != SIGHUP && signal != SIGUSR2;
 	return r->hurry;
 }
 
@@ -439,23 +503,44 @@ static void close_listeners(struct runner *r)
 		listen_socket_stop(t->services[i]->socket);
 }
 
-static void stop(struct runner *r, int signal)
+/* Lets sessions go on for a while after a signal, then closes those that are left. */
+static void drain(struct runner *r, int signal)
 {
 	uint64_t deadline_ms = clock_now_ms() + r->config.shutdown_timeout_secs * 1000;
 	struct log_line l;
-	uint32_t left;
 
 	log_begin(&l, LOG_INFO, "stopping");
 	log_str(&l, "signal", sigabbrev_np(signal));
-	log_uint(&l, "sessions", live_total(r->live));
+	log_uint(&l, "sessions", live_own_total(r->live));
 	log_uint(&l, "timeout_secs", r->config.shutdown_timeout_secs);
 	log_end(&l);
 
-	close_listeners(r);
-	while ((left = live_total(r->live)) != 0 && clock_now_ms() < deadline_ms && !hurried(r))
+	if (!successor_serves(r)) {
+		notify_send("STOPPING=1\nSTATUS=draining");
+		close_listeners(r);
+	}
+	while (live_own_total(r->live) != 0 && clock_now_ms() < deadline_ms && !hurried(r))
 		wait_for_news(r, STOP_TICK_MS, "stopping");
+}
+
+/* signal is 0 for a retired process that has nothing more to do, or may do no more. */
+static void stop(struct runner *r, int signal)
+{
+	struct log_line l;
+	uint32_t left;
+
+	if (successor_starts(r))
+		successor_leave(r);
+	if (signal != 0)
+		drain(r, signal);
+	left = live_own_total(r->live);
 	crew_free(r->crew);
 	r->crew = NULL;
+	/* The last sessions have said what they learnt. */
+	if (successor_serves(r))
+		successor_leave(r);
+	else
+		state_file_save(r->state_file);
 
 	log_begin(&l, LOG_INFO, "stopped");
 	log_uint(&l, "sessions_closed", left);
@@ -466,6 +551,8 @@ static void release(struct runner *r)
 {
 	checker_free(r->checker);
 	crew_free(r->crew);
+	predecessors_free(r);
+	state_file_free(r->state_file);
 	reload_free(r->reload);
 	fault_watch_free(r->faults);
 	geo_watch_free(r->geo);
@@ -493,11 +580,17 @@ static void fill_standard_fds(void)
 int run_main(void)
 {
 	const struct config_report report = {.problem = on_problem};
-	struct runner r = {.status_fd = -1};
+	static struct runner r = {
+		.status_fd = -1,
+		.takeover_link = -1,
+		.successor = {.link = -1, .own_fd = -1, .state_fd = -1},
+	};
 	uint64_t started_ns = clock_now_ns();
 	int err;
 
 	fill_standard_fds();
+	r.path = successor_path();
+	predecessor_find(&r);
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
 	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
@@ -505,9 +598,12 @@ int run_main(void)
 	r.signal_fd = open_signals();
 	err = log_start();
 	if (err == 0)
+		err = watchdog_start((enum watchdog_mode)r.config.watchdog);
+	if (err == 0)
 		err = start(&r, started_ns);
 	if (err == 0)
 		stop(&r, serve(&r));
+	watchdog_stop();
 	release(&r);
 	log_stop();
 	return err == 0 ? 0 : 1;

@@ -15,6 +15,7 @@
 #include "config/config.h"
 
 #include "base/log.h"
+#include "base/watchdog.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -67,6 +68,8 @@ static const char *const words_health_check[] = {
 };
 static const char *const words_on_marked_down[] = {
 	[MARKED_DOWN_NONE] = "none", [MARKED_DOWN_SHUTDOWN_SESSIONS] = "shutdown-sessions", NULL};
+static const char *const words_watchdog[] = {
+	[WATCHDOG_OFF] = "off", [WATCHDOG_LOG] = "log", [WATCHDOG_ABORT] = "abort", NULL};
 static const char *const words_log_level[] = {[LOG_ERROR] = "error",
                                               [LOG_WARN] = "warn",
                                               [LOG_INFO] = "info",

@@ -2,10 +2,16 @@
  * table without it is published, and stops listening a moment later, when all workers have let go.
  * If its address comes back in between, nothing has happened.
  *
+ * Sockets may also come from outside, listening already: from a process that this one follows, or
+ * from a service manager. They wait here for a service of their address as sockets of a service
+ * that has gone do.
+ *
  * Closing would not be enough: sessions hold their service, and a service its socket, so a listener
  * would go on queueing clients that nobody accepts for as long as one old session lives. shutdown()
  * ends listening whoever holds the descriptor, and frees the address for the next bind. */
 #include "control/listeners.h"
+
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,28 +31,62 @@ void listeners_done(struct listeners *l)
 	memset(l, 0, sizeof(*l));
 }
 
+static int make_room(struct listeners *l)
+{
+	struct listening *all = realloc(l->all, (l->count + 1) * sizeof(*all));
+
+	if (all == NULL)
+		return -ENOMEM;
+	l->all = all;
+	return 0;
+}
+
+int listeners_offer(struct listeners *l, const struct endpoint *addr, int fd, bool borrowed)
+{
+	struct listen_socket *socket;
+	int rc = make_room(l);
+
+	if (rc == 0)
+		rc = listen_socket_adopt(fd, &l->options, borrowed, &socket);
+	if (rc == 0)
+		l->all[l->count++] = (struct listening){
+			.addr = addr != NULL ? *addr : socket->addr,
+			.socket = socket,
+			.wanted = true,
+			.unmatched = true,
+		};
+	return rc;
+}
+
+void listeners_let_go(struct listeners *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		listen_socket_let_go(l->all[i].socket);
+	l->closed = true;
+}
+
 int listeners_get(struct listeners *l, const struct endpoint *addr,
                   struct listen_socket **ret_socket)
 {
-	struct listening *all;
 	struct listen_socket *socket;
 	int rc;
 
 	for (size_t i = 0; i < l->count; i++) {
 		if (endpoint_equal(&l->all[i].addr, addr) ||
 		    endpoint_equal(&l->all[i].socket->addr, addr)) {
+			l->all[i].unmatched = false;
 			*ret_socket = listen_socket_ref(l->all[i].socket);
 			return 0;
 		}
 	}
-	all = realloc(l->all, (l->count + 1) * sizeof(*all));
-	if (all == NULL)
-		return -ENOMEM;
-	l->all = all;
-	rc = listen_socket_new(addr, &l->options, &socket);
+	if (l->closed)
+		return -ESHUTDOWN;
+	rc = make_room(l);
+	if (rc == 0)
+		rc = listen_socket_new(addr, &l->options, &socket);
 	if (rc != 0)
 		return rc;
-	all[l->count++] = (struct listening){.addr = *addr, .socket = socket, .wanted = true};
+	l->all[l->count++] = (struct listening){.addr = *addr, .socket = socket, .wanted = true};
 	*ret_socket = listen_socket_ref(socket);
 	return 0;
 }
@@ -70,6 +110,17 @@ static bool table_listens(const struct table *t, const struct listen_socket *soc
 	return false;
 }
 
+static void log_unmatched(const struct listening *one)
+{
+	char addr[ENDPOINT_TEXT_MAX];
+	struct log_line l;
+
+	log_begin(&l, LOG_WARN, "socket_unmatched");
+	log_str(&l, "addr", endpoint_format(&one->socket->addr, addr));
+	log_str(&l, "effect", "no service listens there: the socket is closed");
+	log_end(&l);
+}
+
 void listeners_sweep(struct listeners *l, const struct table *t, uint64_t now_ms)
 {
 	size_t kept = 0;
@@ -82,6 +133,8 @@ void listeners_sweep(struct listeners *l, const struct table *t, uint64_t now_ms
 			one->unwanted_since_ms = now_ms;
 		one->wanted = wanted;
 		if (!wanted && now_ms - one->unwanted_since_ms >= LISTENER_RETIRE_MS) {
+			if (one->unmatched)
+				log_unmatched(one);
 			listen_socket_stop(one->socket);
 			listen_socket_unref(one->socket);
 			continue;

@@ -19,6 +19,7 @@ struct listening {
 	struct endpoint addr; /* as configured */
 	struct listen_socket *socket;
 	bool wanted;
+	bool unmatched; /* was offered, and no service has taken it yet */
 	uint64_t unwanted_since_ms;
 };
 
@@ -26,13 +27,21 @@ struct listeners {
 	struct listen_options options;
 	struct listening *all;
 	size_t count;
+	bool closed; /* opens no more: another process listens now */
 };
 
 void listeners_init(struct listeners *l, const struct listen_options *options);
 void listeners_done(struct listeners *l);
 
+/* Takes over a socket that listens already (net/socket.h), for a service of its address as
+ * configured or as bound. 0 or -errno: then fd is still the caller's. */
+MUST_CHECK int listeners_offer(struct listeners *l, const struct endpoint *addr, int fd,
+                               bool borrowed);
+/* Another process listens now: lets go of all sockets, and opens none any more. */
+void listeners_let_go(struct listeners *l);
+
 /* The socket of an address (also given as bound, where its port was 0), opened if need be; a
- * reference for the caller. 0 or -errno. */
+ * reference for the caller. 0 or -errno (-ESHUTDOWN: closed). */
 MUST_CHECK int listeners_get(struct listeners *l, const struct endpoint *addr,
                              struct listen_socket **ret_socket);
 /* Is bound, an address as bound, the one that the socket of addr got? */

@@ -39,6 +39,8 @@ struct reload {
 	struct route_rows rows; /* of that table */
 	size_t quarantined;     /* beside them */
 	bool rows_saved;
+	bool leave_files;
+	bool retired_self; /* see reload_retire() */
 	uint64_t save_at_ms;
 
 	bool pending;         /* a change is known and not read yet */
@@ -131,6 +133,10 @@ static void save_rows(struct reload *r, uint64_t now_ms)
 	char error[STORE_ERROR_MAX];
 	struct log_line l;
 
+	if (r->leave_files) {
+		r->rows_saved = false;
+		return;
+	}
 	r->rows_saved = true;
 	if (dir[0] == '\0')
 		return;
@@ -217,6 +223,19 @@ static void log_loaded(const struct reload *r, enum log_level level, const char 
 	log_end(&l);
 }
 
+/* Backends that became known after another process has taken over are that one's business: only it
+ * gives out slots of live. */
+static void keep_known(const struct reload *r, struct route_rows *rows)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < rows->backend_count; i++) {
+		if (live_find(r->options.live, rows->backends[i].id) != LIVE_NO_SLOT)
+			rows->backends[kept++] = rows->backends[i];
+	}
+	rows->backend_count = kept;
+}
+
 /* Takes the rows over when they make a table. */
 static int adopt(struct reload *r, struct route_rows *rows, uint64_t now_ms)
 {
@@ -286,10 +305,14 @@ static int consider(struct reload *r, struct route_rows *rows, size_t quarantine
                     enum accept accept, uint64_t now_ms)
 {
 	size_t usable_now = r->table->usable_count;
-	size_t usable_new = route_rows_usable(rows);
-	bool shrinks = usable_new * 2 < usable_now;
+	size_t usable_new;
+	bool shrinks;
 	int rc;
 
+	if (r->retired_self)
+		keep_known(r, rows);
+	usable_new = route_rows_usable(rows);
+	shrinks = usable_new * 2 < usable_now;
 	if (accept == ACCEPT_HOLD && usable_new < r->held_usable)
 		accept = ACCEPT_NOBODY;
 	if (route_rows_digest(rows) == r->table->digest) {
@@ -490,6 +513,23 @@ int reload_start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
 		return db_error(error, rc, "cannot make a table: %s", strerror(-rc));
 	log_loaded(r, strcmp(source, "none") == 0 ? LOG_ERROR : LOG_WARN, source, 0);
 	return 0;
+}
+
+struct listeners *reload_listeners(struct reload *r)
+{
+	return &r->services.listeners;
+}
+
+void reload_leave_files(struct reload *r, bool leave)
+{
+	r->leave_files = leave;
+}
+
+void reload_retire(struct reload *r)
+{
+	reload_leave_files(r, true);
+	listeners_let_go(&r->services.listeners);
+	r->retired_self = true;
 }
 
 struct table *reload_table(const struct reload *r)

@@ -46,6 +46,15 @@ MUST_CHECK int reload_new(const struct reload_options *options, struct reload **
 /* Saves what has not been saved. Sockets live on in the tables that others hold. NULL-safe. */
 void reload_free(struct reload *r);
 
+/* Where sockets that listen already are offered before reload_start(), and asked for in an upgrade.
+ */
+struct listeners *reload_listeners(struct reload *r);
+/* The state directory is another process's, or no more: files are left alone meanwhile. */
+void reload_leave_files(struct reload *r, bool leave);
+/* Another process serves new clients: from now on only what the database says of backends that
+ * are known already is followed, nothing listens, and files are left alone. */
+void reload_retire(struct reload *r);
+
 /* The first table, from the database, or else from the last good file, or else empty, and its
  * listeners. Returns after it is published. 0; -errno with one line in error when
  * EDGEPROXY_LISTEN_ADDR cannot be listened on, or no table can be made at all. */

@@ -79,12 +79,16 @@ static int add_service(struct services *s, struct service_set *set, const struct
 	if (set->count == SERVICES_MAX)
 		return -E2BIG;
 	rc = listeners_get(&s->listeners, &row->listen, &socket);
-	if (rc != 0)
+	if (rc != 0 && rc != -ESHUTDOWN)
 		return rc;
-	congestion_apply(socket, row->congestion, s->config->tcp_congestion);
+	if (rc == -ESHUTDOWN)
+		socket = NULL; /* of another process: it serves nobody new here */
+	else if (!s->listeners.closed)
+		congestion_apply(socket, row->congestion, s->config->tcp_congestion);
 	/* A port 0 becomes the one that the kernel chose. */
-	service = service_new(row->listen.port != 0 ? &row->listen : &socket->addr, app,
-	                      row->accept_proxy, row->send_proxy, socket);
+	service = service_new(row->listen.port != 0 || socket == NULL ? &row->listen
+	                                                              : &socket->addr,
+	                      app, row->accept_proxy, row->send_proxy, socket);
 	if (service == NULL)
 		return -ENOMEM;
 	set->all[set->count++] = service;

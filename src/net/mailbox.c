@@ -25,6 +25,15 @@ void mailbox_done(struct mailbox *m)
 	close(m->event_fd);
 }
 
+void mailbox_wake(struct mailbox *m)
+{
+	uint64_t one = 1;
+	/* It can only fail when the counter is full, and then the bell rings already. */
+	ssize_t ignored = write(m->event_fd, &one, sizeof(one));
+
+	(void)ignored;
+}
+
 void mailbox_send(struct mailbox *m, struct message *msg)
 {
 	struct message *head = atomic_load_explicit(&m->head, memory_order_relaxed);
@@ -33,13 +42,8 @@ void mailbox_send(struct mailbox *m, struct message *msg)
 		msg->next = head;
 	while (!atomic_compare_exchange_weak_explicit(&m->head, &head, msg, memory_order_release,
 	                                              memory_order_relaxed));
-	if (head == NULL) {
-		uint64_t one = 1;
-		/* It can only fail when the counter is full, and then the bell rings already. */
-		ssize_t ignored = write(m->event_fd, &one, sizeof(one));
-
-		(void)ignored;
-	}
+	if (head == NULL)
+		mailbox_wake(m);
 }
 
 struct message *mailbox_take(struct mailbox *m)

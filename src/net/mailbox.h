@@ -26,6 +26,8 @@ MUST_CHECK int mailbox_init(struct mailbox *m);
 void mailbox_done(struct mailbox *m);
 /* Any thread. The message belongs to the receiver from now on. */
 void mailbox_send(struct mailbox *m, struct message *msg);
+/* Any thread: makes it readable though there may be nothing inside. */
+void mailbox_wake(struct mailbox *m);
 /* The receiver: all messages in the order sent, linked by next; NULL when there are none. */
 struct message *mailbox_take(struct mailbox *m);
 

@@ -3,6 +3,7 @@
 #include "net/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,6 +23,25 @@ static int set_int(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) == 0 ? 0 : -errno;
 }
 
+/* Accepted sockets inherit these, which saves as many system calls for each client. */
+static void tune_listener(int fd, const struct listen_options *options)
+{
+	socket_tune(fd, &options->tcp);
+	socket_tune_long(fd, &options->tcp);
+	if (options->fastopen > 0)
+		(void)set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, options->fastopen);
+}
+
+static int bound_address(int fd, struct endpoint *ret_bound)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
+		return -errno;
+	return endpoint_from_sockaddr((struct sockaddr *)&sa, ret_bound);
+}
+
 static int bind_and_listen(int fd, const struct endpoint *addr,
                            const struct listen_options *options, struct endpoint *ret_bound)
 {
@@ -33,17 +53,10 @@ static int bind_and_listen(int fd, const struct endpoint *addr,
 		err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 	if (err != 0)
 		return err;
-	/* Accepted sockets inherit these, which saves as many system calls for each client. */
-	socket_tune(fd, &options->tcp);
-	socket_tune_long(fd, &options->tcp);
-	if (options->fastopen > 0)
-		(void)set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, options->fastopen);
+	tune_listener(fd, options);
 	if (bind(fd, (struct sockaddr *)&sa, len) != 0 || listen(fd, options->backlog) != 0)
 		return -errno;
-	len = sizeof(sa);
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
-		return -errno;
-	return endpoint_from_sockaddr((struct sockaddr *)&sa, ret_bound);
+	return bound_address(fd, ret_bound);
 }
 
 int listen_socket_new(const struct endpoint *addr, const struct listen_options *options,
@@ -67,7 +80,45 @@ int listen_socket_new(const struct endpoint *addr, const struct listen_options *
 		free(s);
 		return err;
 	}
+	s->borrowed = false;
 	atomic_init(&s->refs, 1);
+	*ret_socket = s;
+	return 0;
+}
+
+static int get_int(int fd, int level, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) == 0 ? value : -errno;
+}
+
+int listen_socket_adopt(int fd, const struct listen_options *options, bool borrowed,
+                        struct listen_socket **ret_socket)
+{
+	struct listen_socket *s;
+	struct endpoint bound;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	if (get_int(fd, SOL_SOCKET, SO_TYPE) != SOCK_STREAM ||
+	    get_int(fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP ||
+	    get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) != 1 || bound_address(fd, &bound) != 0)
+		return -EINVAL;
+	/* Once more: the backlog may be another than that of whoever opened it. */
+	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+	    listen(fd, options->backlog) != 0)
+		return -errno;
+	s = malloc(sizeof(*s));
+	if (s == NULL)
+		return -ENOMEM;
+	tune_listener(fd, options);
+	atomic_init(&s->refs, 1);
+	s->fd = fd;
+	s->addr = bound;
+	s->borrowed = borrowed;
 	*ret_socket = s;
 	return 0;
 }
@@ -82,15 +133,23 @@ void listen_socket_unref(struct listen_socket *s)
 {
 	if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	close(s->fd);
+	if (s->fd >= 0)
+		close(s->fd);
 	free(s);
 }
 
 void listen_socket_stop(struct listen_socket *s)
 {
 	/* For a listening TCP socket this is the way back to CLOSED. */
-	if (s != NULL)
+	if (s != NULL && s->fd >= 0 && !s->borrowed)
 		(void)shutdown(s->fd, SHUT_RD);
+}
+
+void listen_socket_let_go(struct listen_socket *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
 }
 
 int socket_set_congestion(int fd, const char *name)

@@ -15,6 +15,7 @@ struct listen_socket {
 	atomic_uint refs;
 	int fd;
 	struct endpoint addr; /* as bound: a port 0 is resolved */
+	bool borrowed;        /* a service manager listens too: it is never ended, only let go */
 };
 
 struct tcp_options {
@@ -32,10 +33,19 @@ struct listen_options {
 /* Binds and listens. "[::]:port" also takes IPv4 (IPV6_V6ONLY off). 0 or -errno. */
 MUST_CHECK int listen_socket_new(const struct endpoint *addr, const struct listen_options *options,
                                  struct listen_socket **ret_socket);
+/* Takes over fd, a socket that listens already, from a predecessor or (borrowed) from a service
+ * manager. 0; -EINVAL (it is no listening TCP socket) or another -errno, and fd is still the
+ * caller's. */
+MUST_CHECK int listen_socket_adopt(int fd, const struct listen_options *options, bool borrowed,
+                                   struct listen_socket **ret_socket);
 struct listen_socket *listen_socket_ref(struct listen_socket *s);
 void listen_socket_unref(struct listen_socket *s); /* NULL-safe */
-/* Ends listening whoever else holds a reference: connects are refused from now on. NULL-safe. */
+/* Ends listening whoever else holds a reference: connects are refused from now on, unless it is
+ * borrowed. NULL-safe. */
 void listen_socket_stop(struct listen_socket *s);
+/* Closes this process's descriptor, whoever holds a reference; another process goes on listening.
+ * Nobody watches it any more. */
+void listen_socket_let_go(struct listen_socket *s);
 
 /* What every connection wants from its start (TCP_NODELAY, urgent bytes in line,
  * congestion control), and what only a

@@ -45,7 +45,8 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 	}
 	/* Any worker may look at the load of any other as soon as it runs. */
 	for (unsigned i = 0; i < options->workers; i++) {
-		err = worker_init(&c->shared.workers[i], &c->shared, rng_next(&seeds), table, geo);
+		err = worker_init(&c->shared.workers[i], &c->shared, rng_next(&seeds), table, geo,
+		                  options->paused);
 		if (err != 0)
 			break;
 		c->started++;
@@ -80,24 +81,34 @@ int crew_post_geo(struct crew *c, struct geo_db *geo)
 	return err;
 }
 
-int crew_sweep(struct crew *c)
+static int post_all(struct crew *c, int (*post)(struct worker *w))
 {
 	int err = 0;
 
 	for (unsigned i = 0; i < c->started; i++)
-		if (worker_post_sweep(&c->shared.workers[i]) != 0)
+		if (post(&c->shared.workers[i]) != 0)
 			err = -ENOMEM;
 	return err;
 }
 
+int crew_sweep(struct crew *c)
+{
+	return post_all(c, worker_post_sweep);
+}
+
 int crew_stop(struct crew *c)
 {
-	int err = 0;
+	return post_all(c, worker_post_stop);
+}
 
-	for (unsigned i = 0; i < c->started; i++)
-		if (worker_post_stop(&c->shared.workers[i]) != 0)
-			err = -ENOMEM;
-	return err;
+int crew_pause(struct crew *c)
+{
+	return post_all(c, worker_post_pause);
+}
+
+int crew_resume(struct crew *c)
+{
+	return post_all(c, worker_post_resume);
 }
 
 bool crew_stopped(const struct crew *c)

@@ -26,9 +26,10 @@ struct crew_options {
 	unsigned workers;
 	uint32_t max_conn;
 	uint64_t seed; /* of the workers' random sources */
+	bool paused;   /* accept nobody before crew_resume() */
 };
 
-/* Starts the threads; they accept at once. 0 or -errno. */
+/* Starts the threads; they accept at once, unless paused. 0 or -errno. */
 MUST_CHECK int crew_new(const struct crew_options *options, struct table *table, struct geo_db *geo,
                         struct crew **ret_crew);
 /* Hands every worker a new table or database. Out of memory: that worker keeps what it has, and
@@ -39,6 +40,11 @@ MUST_CHECK int crew_post_geo(struct crew *c, struct geo_db *geo);
 MUST_CHECK int crew_sweep(struct crew *c);
 /* Accept what is queued, then no more. */
 MUST_CHECK int crew_stop(struct crew *c);
+/* Accept no more, at once: what is queued is for another process that has the sockets too. -ENOMEM:
+ * some may have stopped. */
+MUST_CHECK int crew_pause(struct crew *c);
+/* Accept (again). */
+MUST_CHECK int crew_resume(struct crew *c);
 /* Has every worker stopped accepting? */
 bool crew_stopped(const struct crew *c);
 /* Closes what is left, ends the threads, frees. NULL-safe. */

@@ -187,8 +187,6 @@ int listener_new(struct worker *w, struct service *service)
 
 void listener_free(struct listener *l)
 {
-	struct worker *w = l->worker;
-
 	/* What the kernel has completed a handshake with is a client, and would be reset when the
 	 * socket is closed. */
 	for (int i = 0; i < ACCEPT_LAST_MAX && !l->paused; i++) {
@@ -197,6 +195,13 @@ void listener_free(struct listener *l)
 		if (result == ACCEPT_EMPTY || result == ACCEPT_PAUSED)
 			break;
 	}
+	listener_leave(l);
+}
+
+void listener_leave(struct listener *l)
+{
+	struct worker *w = l->worker;
+
 	if (!l->paused)
 		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, l->service->socket->fd, NULL);
 	timer_cancel(&w->timers, &l->resume);

@@ -38,6 +38,8 @@ struct listener {
 MUST_CHECK int listener_new(struct worker *w, struct service *service);
 /* Accepts what the kernel has queued, then stops watching. */
 void listener_free(struct listener *l);
+/* Only stops watching: what is queued is for whoever else listens there. */
+void listener_leave(struct listener *l);
 /* The socket is readable. */
 void listener_event(struct listener *l);
 

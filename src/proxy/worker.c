@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -29,7 +30,9 @@ enum mail_kind {
 	MAIL_SWEEP,
 	MAIL_PLACES,
 	MAIL_STOP,
-	MAIL_LEAVE
+	MAIL_PAUSE,
+	MAIL_RESUME,
+	MAIL_LEAVE,
 };
 
 struct mail {
@@ -90,6 +93,16 @@ int worker_post_places(struct worker *w)
 int worker_post_stop(struct worker *w)
 {
 	return post(w, MAIL_STOP, (struct mail){0});
+}
+
+int worker_post_pause(struct worker *w)
+{
+	return post(w, MAIL_PAUSE, (struct mail){0});
+}
+
+int worker_post_resume(struct worker *w)
+{
+	return post(w, MAIL_RESUME, (struct mail){0});
 }
 
 int worker_post_leave(struct worker *w)
@@ -182,6 +195,19 @@ static void stop(struct worker *w)
 	atomic_store_explicit(&w->stopped, true, memory_order_release);
 }
 
+static void pause_accepting(struct worker *w)
+{
+	while (!list_empty(&w->listeners))
+		listener_leave(list_entry(w->listeners.next, struct listener, node));
+	atomic_store_explicit(&w->stopped, true, memory_order_release);
+}
+
+static void resume_accepting(struct worker *w)
+{
+	atomic_store_explicit(&w->stopped, false, memory_order_release);
+	adopt_listeners(w);
+}
+
 static void read_mail(struct worker *w)
 {
 	struct message *next;
@@ -214,6 +240,12 @@ static void read_mail(struct worker *w)
 			break;
 		case MAIL_STOP:
 			stop(w);
+			break;
+		case MAIL_PAUSE:
+			pause_accepting(w);
+			break;
+		case MAIL_RESUME:
+			resume_accepting(w);
 			break;
 		case MAIL_LEAVE:
 			stop(w);
@@ -298,6 +330,7 @@ static void turn(struct worker *w)
 	int n = wait_for_events(w, events);
 
 	set_clock(w);
+	heartbeat_turn(&w->beat);
 	for (int i = 0; i < n; i++)
 		dispatch(w, &events[i]);
 	/* After the batch: a new table frees listeners that later events of it may name. */
@@ -315,14 +348,27 @@ static void turn(struct worker *w)
 	free_dead(w);
 }
 
-static void *run(void *arg)
+static void wake(void *arg)
 {
 	struct worker *w = arg;
 
+	mailbox_wake(&w->mailbox);
+}
+
+static void *run(void *arg)
+{
+	struct worker *w = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "worker-%u", (unsigned)(w - w->shared->workers));
+	heartbeat_begin(&w->beat, name, wake, w);
+
 	set_clock(w);
-	adopt_listeners(w);
+	if (!atomic_load_explicit(&w->stopped, memory_order_relaxed))
+		adopt_listeners(w);
 	while (!w->leaving)
 		turn(w);
+	heartbeat_end(&w->beat); /* there may be much to close */
 	close_all(w);
 	return NULL;
 }
@@ -347,7 +393,7 @@ static int open_loop(struct worker *w)
 }
 
 int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-                struct table *table, struct geo_db *geo)
+                struct table *table, struct geo_db *geo, bool paused)
 {
 	const struct config *c = shared->config;
 	uint64_t number = (uint64_t)(w - shared->workers);
@@ -355,7 +401,7 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 
 	*w = (struct worker){.shared = shared, .rng = {.state = seed}};
 	atomic_init(&w->load, 0);
-	atomic_init(&w->stopped, false);
+	atomic_init(&w->stopped, paused);
 	list_init(&w->listeners);
 	list_init(&w->sessions);
 	list_init(&w->dead);
@@ -395,8 +441,9 @@ int worker_start(struct worker *w)
 	sigset_t all, before;
 	int err;
 
-	/* Signals are the control thread's. */
+	/* Signals are the control thread's, but for the one that asks for this one's stack. */
 	sigfillset(&all);
+	sigdelset(&all, watchdog_signal());
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&w->thread, NULL, run, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "base/watchdog.h"
 #include "config/config.h"
 #include "geo/geo_db.h"
 #include "net/mailbox.h"
@@ -50,8 +51,12 @@ struct worker {
 	/* Read by other workers, to find one with less to do; includes clients on their way here.
 	 */
 	_Alignas(64) atomic_uint load;
-	/* Read by the control thread: accepts no more, and has accepted all that was queued. */
+	/* Read by the control thread: accepts no more; after worker_post_stop() it has accepted all
+	 * that was queued. */
 	atomic_bool stopped;
+
+	/* Written by the worker once a turn, read by the watchdog. */
+	_Alignas(64) struct heartbeat beat;
 
 	_Alignas(64) const struct worker_shared *shared;
 	struct mailbox mailbox;
@@ -82,9 +87,10 @@ struct worker {
 	bool leaving; /* ends at the end of this turn */
 };
 
-/* References to table and geo are taken. 0, or -errno and nothing is held. */
+/* References to table and geo are taken. paused: accepts nobody until worker_post_resume(). 0, or
+ * -errno and nothing is held. */
 MUST_CHECK int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-                           struct table *table, struct geo_db *geo);
+                           struct table *table, struct geo_db *geo, bool paused);
 /* Starts the thread; every worker of shared has been made. 0 or -errno. */
 MUST_CHECK int worker_start(struct worker *w);
 
@@ -95,6 +101,9 @@ MUST_CHECK int worker_post_geo(struct worker *w, struct geo_db *geo);
 MUST_CHECK int worker_post_sweep(struct worker *w);
 /* Accept what is queued and then no more; sessions go on. */
 MUST_CHECK int worker_post_stop(struct worker *w);
+/* Accept no more, at once; what is queued is left to others. Accept again. */
+MUST_CHECK int worker_post_pause(struct worker *w);
+MUST_CHECK int worker_post_resume(struct worker *w);
 /* Close what is left and end the thread. */
 MUST_CHECK int worker_post_leave(struct worker *w);
 /* Another worker hands over a client, with its reference to the service. */

@@ -207,6 +207,17 @@ static uint64_t key_hash(const struct affinity *a, const uint64_t client[2], uin
 	return hash_mix(hash + (uint64_t)service * 0x9e3779b97f4a7c15u + a->seed);
 }
 
+/* Negative: before. The clock's zero is nothing special: see affinity.h. */
+static int64_t elapsed_ms(uint64_t from_ms, uint64_t to_ms)
+{
+	return (int64_t)(to_ms - from_ms);
+}
+
+static bool entry_expired(const struct affinity *a, const struct entry *e, uint64_t now_ms)
+{
+	return elapsed_ms(e->used_ms, now_ms) >= (int64_t)a->ttl_ms;
+}
+
 /* Buckets are numbered by the low bits of the hash; one that has not been split off yet is still
  * part of the one with the top bit off. */
 static uint32_t *bucket_of(const struct shard *s, uint64_t hash)
@@ -359,15 +370,10 @@ static void entry_use(struct shard *s, uint32_t i, uint64_t now_ms)
 {
 	struct entry *e = &s->entries[i];
 
-	if (now_ms > e->used_ms) /* threads read the clock apart */
+	if (elapsed_ms(e->used_ms, now_ms) > 0) /* threads read the clock apart */
 		e->used_ms = now_ms;
 	use_unlink(s, i);
 	use_push(s, i);
-}
-
-static bool entry_expired(const struct affinity *a, const struct entry *e, uint64_t now_ms)
-{
-	return now_ms > e->used_ms && now_ms - e->used_ms >= a->ttl_ms;
 }
 
 /* What every operation begins with: the key, and its shard, locked. */
@@ -497,4 +503,44 @@ struct affinity_counts affinity_counts(struct affinity *a)
 		pthread_mutex_unlock(&s->lock);
 	}
 	return sum;
+}
+
+/* From the end to the beginning: an entry that moves while the lock is free moves from the end into
+ * a gap, so from what has been copied into what has or has not, and never past the cursor unseen.
+ */
+static size_t shard_export(const struct affinity *a, struct shard *s,
+                           struct affinity_cursor *cursor, uint64_t since_ms, uint64_t now_ms,
+                           struct affinity_entry *entries)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!cursor->inside || cursor->left > s->count)
+		cursor->left = s->count;
+	cursor->inside = true;
+	for (int k = 0; k < AFFINITY_EXPORT_ENTRIES && cursor->left > 0; k++) {
+		const struct entry *e = &s->entries[cursor->left--];
+
+		if (elapsed_ms(since_ms, e->used_ms) < 0 || entry_expired(a, e, now_ms))
+			continue;
+		memcpy(entries[n].client.b, e->client, sizeof(entries[n].client.b));
+		entries[n].service = e->service;
+		entries[n].binding = e->binding;
+		entries[n].used_ms = e->used_ms;
+		n++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+bool affinity_export(struct affinity *a, struct affinity_cursor *cursor, uint64_t since_ms,
+                     uint64_t now_ms, struct affinity_entry entries[AFFINITY_EXPORT_ENTRIES],
+                     size_t *ret_count)
+{
+	*ret_count = shard_export(a, &a->shards[cursor->shard], cursor, since_ms, now_ms, entries);
+	if (cursor->left > 0)
+		return true;
+	cursor->inside = false;
+	cursor->shard++;
+	return cursor->shard < 1u << a->shard_bits;
 }

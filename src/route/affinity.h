@@ -3,7 +3,8 @@
  * time to live counts from the last use and is checked on read.
  *
  * Sharded, one short lock a shard; any thread. Times are milliseconds of a monotonic clock, given
- * by the caller. */
+ * by the caller. Only their differences count, modulo 2^64, so that a use from before the clock
+ * began (in a life before this boot) can be given too. */
 #ifndef ROUTE_AFFINITY_H
 #define ROUTE_AFFINITY_H
 
@@ -52,5 +53,30 @@ void affinity_touch(struct affinity *a, const struct ip *client, uint32_t servic
 /* Drops expired entries, holding each lock only for a bounded while. Returns how many. */
 size_t affinity_collect(struct affinity *a, uint64_t now_ms);
 struct affinity_counts affinity_counts(struct affinity *a);
+
+/* ---- taking the table elsewhere ---- */
+
+struct affinity_entry {
+	struct ip client; /* masked */
+	uint32_t service;
+	struct binding binding;
+	uint64_t used_ms;
+};
+
+/* Where an export is. Zeroed: at its beginning. */
+struct affinity_cursor {
+	uint32_t shard;
+	uint32_t left; /* entries of that shard */
+	bool inside;   /* left holds */
+};
+
+/* Copies entries that are not expired and were used at since_ms or later, in no order, and moves
+ * the cursor; one call looks at AFFINITY_EXPORT_ENTRIES at most. False: that was the end. Whatever
+ * others do between two calls, no entry that was there all the time is left out; one that moved may
+ * come twice. */
+#define AFFINITY_EXPORT_ENTRIES 1024
+bool affinity_export(struct affinity *a, struct affinity_cursor *cursor, uint64_t since_ms,
+                     uint64_t now_ms, struct affinity_entry entries[AFFINITY_EXPORT_ENTRIES],
+                     size_t *ret_count);
 
 #endif

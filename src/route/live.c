@@ -17,6 +17,11 @@
  * can only fall; when it then reads 0 connections (acquire, against the release in live_release()),
  * the last session has stopped reading the id.
  *
+ * In an upgrade the counts are memory of two or more processes. Each takes from and gives back to
+ * the common count, and tells its own count after taking and before giving back: whenever it may be
+ * killed, its own count is never more than its part of the common one, so giving that back for it
+ * can only leave a place unused, never pass a limit.
+ *
  * Address space for all slots is mapped at once, memory comes page by page as slots are used, and
  * no pointer ever moves. */
 #include "route/live.h"
@@ -25,16 +30,22 @@
 #include "route/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* The balancer scans the counts with vector instructions, as plain numbers. */
 _Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "a count is laid out as a number");
 
 #define BUCKETS_MIN 64
 #define FAILED_WORDS (LIVE_SLOTS_MAX / LIVE_SLOTS_A_WORD)
+
+/* Of counts that processes share: "epCNT", and the version of the layout. */
+#define COUNTS_MAGIC UINT64_C(0x6570434e54000001)
 
 struct slot {
 	char *id;                    /* NULL: not given out */
@@ -55,8 +66,20 @@ struct outcomes {
 	_Atomic uint32_t failures_in_a_row;
 };
 
+/* What processes share, as it lies in memory. The total is on a cache line of its own: every
+ * connection of every worker passes there. */
+struct counts {
+	uint64_t magic;
+	_Alignas(64) _Atomic uint32_t total;
+	_Alignas(64) _Atomic uint32_t connections[LIVE_SLOTS_MAX]; /* by slot */
+};
+
 struct live {
-	_Atomic uint32_t *connections; /* LIVE_SLOTS_MAX, by slot */
+	struct counts *counts; /* of all processes */
+	struct counts *own;    /* of this one; NULL: there are no others */
+	int counts_fd;
+	int own_fd;
+	_Atomic uint32_t *connections; /* = counts->connections */
 	struct slot *slots;            /* LIVE_SLOTS_MAX */
 	struct outcomes *outcomes;     /* LIVE_SLOTS_MAX */
 	_Atomic uint64_t *failed; /* a bit a slot: has failed since the control thread looked */
@@ -68,9 +91,7 @@ struct live {
 	uint32_t bucket_count;
 	uint32_t used; /* slots given out now */
 	uint32_t free; /* head of the list of slots taken back */
-
-	/* On a cache line of its own: every connection of every worker passes here. */
-	_Alignas(64) _Atomic uint32_t total;
+	bool frozen;
 };
 
 /* Zeroed address space, filled page by page: not by huge pages, which would fill it at once. */
@@ -100,26 +121,102 @@ static uint32_t *buckets_new(uint32_t count)
 	return buckets;
 }
 
-struct live *live_new(void)
+/* Counts that another process can map: made anew for *fd = -1, else mapped. 0 or -errno. */
+static int map_counts(int *fd, const char *name, struct counts **ret)
 {
-	struct live *l = aligned_alloc(_Alignof(struct live), sizeof(*l));
+	bool fresh = *fd < 0;
+	struct stat st;
+	void *p;
+	int err = 0;
+
+	if (fresh)
+		*fd = memfd_create(name, MFD_CLOEXEC);
+	if (*fd < 0)
+		return -errno;
+	if (fresh && ftruncate(*fd, sizeof(struct counts)) != 0)
+		return -errno;
+	if (fstat(*fd, &st) != 0)
+		return -errno;
+	if (st.st_size != sizeof(struct counts))
+		return -EPROTO;
+	p = mmap(NULL, sizeof(struct counts), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret = p;
+	if (fresh)
+		(*ret)->magic = COUNTS_MAGIC;
+	else if ((*ret)->magic != COUNTS_MAGIC)
+		err = -EPROTO;
+	return err;
+}
+
+/* All but the counts. NULL: out of memory. */
+static struct live *live_make(void)
+{
+	struct live *l = calloc(1, sizeof(*l));
 
 	if (l == NULL)
 		return NULL;
-	memset(l, 0, sizeof(*l));
+	l->counts_fd = -1;
+	l->own_fd = -1;
 	l->free = LIVE_NO_SLOT;
 	l->bucket_count = BUCKETS_MIN;
 	l->buckets = buckets_new(BUCKETS_MIN);
-	l->connections = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->connections));
 	l->slots = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->slots));
 	l->outcomes = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->outcomes));
 	l->failed = map_lazily(FAILED_WORDS * sizeof(*l->failed));
-	if (l->buckets == NULL || l->connections == NULL || l->slots == NULL ||
-	    l->outcomes == NULL || l->failed == NULL) {
+	if (l->buckets != NULL && l->slots != NULL && l->outcomes != NULL && l->failed != NULL)
+		return l;
+	live_free(l);
+	return NULL;
+}
+
+struct live *live_new(void)
+{
+	struct live *l = live_make();
+
+	if (l == NULL)
+		return NULL;
+	l->counts = map_lazily(sizeof(*l->counts));
+	if (l->counts == NULL) {
 		live_free(l);
 		return NULL;
 	}
+	l->connections = l->counts->connections;
 	return l;
+}
+
+int live_new_shared(int shared_fd, struct live **ret_live)
+{
+	struct live *l = live_make();
+	int err;
+
+	if (l == NULL)
+		return -ENOMEM;
+	if (shared_fd >= 0)
+		l->counts_fd = fcntl(shared_fd, F_DUPFD_CLOEXEC, 0);
+	err = shared_fd >= 0 && l->counts_fd < 0
+	              ? -errno
+	              : map_counts(&l->counts_fd, "edgeproxy-counts", &l->counts);
+	if (err == 0)
+		err = map_counts(&l->own_fd, "edgeproxy-own-counts", &l->own);
+	if (err != 0) {
+		live_free(l);
+		return err;
+	}
+	l->connections = l->counts->connections;
+	*ret_live = l;
+	return 0;
+}
+
+int live_shared_fd(const struct live *l)
+{
+	return l->counts_fd;
+}
+
+int live_own_fd(const struct live *l)
+{
+	return l->own_fd;
 }
 
 void live_free(struct live *l)
@@ -128,13 +225,18 @@ void live_free(struct live *l)
 
 	if (l == NULL)
 		return;
-	end = live_slot_end(l);
+	end = l->slots != NULL ? live_slot_end(l) : 0;
 	for (uint32_t i = 0; i < end; i++)
 		free(l->slots[i].id);
 	unmap(l->failed, FAILED_WORDS * sizeof(*l->failed));
 	unmap(l->outcomes, LIVE_SLOTS_MAX * sizeof(*l->outcomes));
 	unmap(l->slots, LIVE_SLOTS_MAX * sizeof(*l->slots));
-	unmap(l->connections, LIVE_SLOTS_MAX * sizeof(*l->connections));
+	unmap(l->counts, sizeof(*l->counts));
+	unmap(l->own, sizeof(*l->own));
+	if (l->counts_fd >= 0)
+		close(l->counts_fd);
+	if (l->own_fd >= 0)
+		close(l->own_fd);
 	free(l->buckets);
 	free(l);
 }
@@ -217,13 +319,31 @@ static void forget(struct live *l, uint32_t i)
 	atomic_store_explicit(&o->failures_in_a_row, 0, memory_order_relaxed);
 }
 
+/* Gives slot i, which nobody has, to an id, which becomes the slot's. */
+static void name_slot(struct live *l, uint32_t i, char *id, uint32_t id_hash)
+{
+	struct slot *s = &l->slots[i];
+	uint32_t *bucket;
+
+	if (l->used >= l->bucket_count)
+		grow_index(l);
+	s->id = id;
+	s->id_hash = id_hash;
+	forget(l, i);
+	bucket = bucket_of(l, id_hash);
+	s->next = *bucket;
+	*bucket = i;
+	l->used++;
+}
+
 static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *ret_slot)
 {
-	char *copy = strdup(id);
-	uint32_t *bucket;
-	struct slot *s;
+	char *copy;
 	uint32_t i;
 
+	if (l->frozen)
+		return -ENOSPC;
+	copy = strdup(id);
 	if (copy == NULL)
 		return -ENOMEM;
 	i = take_slot(l);
@@ -233,24 +353,57 @@ static int give_out(struct live *l, const char *id, uint32_t id_hash, uint32_t *
 		free(copy);
 		return -ENOSPC;
 	}
-	if (l->used >= l->bucket_count)
-		grow_index(l);
-	s = &l->slots[i];
-	s->id = copy;
-	s->id_hash = id_hash;
-	atomic_fetch_add_explicit(&s->generation, 1, memory_order_relaxed);
-	forget(l, i);
-	bucket = bucket_of(l, id_hash);
-	s->next = *bucket;
-	*bucket = i;
-	l->used++;
+	atomic_fetch_add_explicit(&l->slots[i].generation, 1, memory_order_relaxed);
+	name_slot(l, i, copy, id_hash);
 	*ret_slot = i;
 	return 0;
 }
 
+static uint32_t hash_id(const char *id)
+{
+	return (uint32_t)hash_bytes(id, strlen(id), 0);
+}
+
+uint32_t live_find(const struct live *l, const char *id)
+{
+	return find(l, id, hash_id(id));
+}
+
+bool live_is_used(const struct live *l, uint32_t slot)
+{
+	return slot < live_slot_end(l) && l->slots[slot].id != NULL;
+}
+
+int live_adopt(struct live *l, uint32_t slot, uint32_t generation, const char *id)
+{
+	uint32_t id_hash = hash_id(id);
+	char *copy;
+
+	if (slot < live_slot_end(l) || generation == 0 || find(l, id, id_hash) != LIVE_NO_SLOT)
+		return -EINVAL;
+	if (slot >= LIVE_SLOTS_MAX)
+		return -ENOSPC;
+	copy = strdup(id);
+	if (copy == NULL)
+		return -ENOMEM;
+	/* What the predecessor had taken back lies between. */
+	for (uint32_t i = live_slot_end(l); i < slot; i++)
+		free_slot(l, i);
+	atomic_store_explicit(&l->slot_end, slot + 1, memory_order_relaxed);
+	atomic_store_explicit(&l->slots[slot].generation, generation, memory_order_relaxed);
+	name_slot(l, slot, copy, id_hash);
+	atomic_fetch_add_explicit(&l->slots[slot].holders, 1, memory_order_relaxed);
+	return 0;
+}
+
+void live_freeze(struct live *l, bool frozen)
+{
+	l->frozen = frozen;
+}
+
 int live_hold(struct live *l, const char *id, uint32_t *ret_slot)
 {
-	uint32_t id_hash = (uint32_t)hash_bytes(id, strlen(id), 0);
+	uint32_t id_hash = hash_id(id);
 	uint32_t i = find(l, id, id_hash);
 	int err;
 
@@ -354,12 +507,19 @@ static void count_down(_Atomic uint32_t *count)
 bool live_reserve(struct live *l, uint32_t slot, uint32_t hard_limit)
 {
 	CHECK(slot < LIVE_SLOTS_MAX);
-	return count_up(&l->connections[slot], hard_limit);
+	if (!count_up(&l->connections[slot], hard_limit))
+		return false;
+	if (l->own != NULL)
+		(void)atomic_fetch_add_explicit(&l->own->connections[slot], 1,
+		                                memory_order_relaxed);
+	return true;
 }
 
 void live_release(struct live *l, uint32_t slot)
 {
 	CHECK(slot < LIVE_SLOTS_MAX);
+	if (l->own != NULL)
+		count_down(&l->own->connections[slot]);
 	count_down(&l->connections[slot]);
 }
 
@@ -536,15 +696,50 @@ uint64_t live_take_failed(struct live *l, uint32_t first)
 
 bool live_reserve_total(struct live *l, uint32_t max_conn)
 {
-	return count_up(&l->total, max_conn);
+	if (!count_up(&l->counts->total, max_conn))
+		return false;
+	if (l->own != NULL)
+		(void)atomic_fetch_add_explicit(&l->own->total, 1, memory_order_relaxed);
+	return true;
 }
 
 void live_release_total(struct live *l)
 {
-	count_down(&l->total);
+	if (l->own != NULL)
+		count_down(&l->own->total);
+	count_down(&l->counts->total);
 }
 
 uint32_t live_total(const struct live *l)
 {
-	return atomic_load_explicit(&l->total, memory_order_relaxed);
+	return atomic_load_explicit(&l->counts->total, memory_order_relaxed);
+}
+
+uint32_t live_own_total(const struct live *l)
+{
+	const struct counts *c = l->own != NULL ? l->own : l->counts;
+
+	return atomic_load_explicit(&c->total, memory_order_relaxed);
+}
+
+int64_t live_bury(struct live *l, int own_fd)
+{
+	struct counts *dead = NULL;
+	int err = own_fd < 0 ? -EBADF : map_counts(&own_fd, NULL, &dead);
+	int64_t total = 0;
+
+	if (err == 0) {
+		total = atomic_load_explicit(&dead->total, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&l->counts->total, (uint32_t)total, memory_order_release);
+		for (uint32_t i = 0; i < LIVE_SLOTS_MAX; i++) {
+			uint32_t n = atomic_load_explicit(&dead->connections[i],
+			                                  memory_order_relaxed);
+
+			if (n != 0)
+				atomic_fetch_sub_explicit(&l->connections[i], n,
+				                          memory_order_release);
+		}
+	}
+	unmap(dead, sizeof(*dead));
+	return err != 0 ? err : total;
 }

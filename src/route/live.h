@@ -22,6 +22,34 @@ struct live;
 struct live *live_new(void);
 void live_free(struct live *l);
 
+/* ---- several processes, one count: an upgrade ----
+ *
+ * The counts may lie in memory that a successor maps too, so that a hard limit holds across all
+ * processes that have connections, exactly, while each takes and gives back its own. Beside them
+ * each process counts its own alone (in memory of its own, which the others can read), so that
+ * what one held can be given back when it dies. For that a slot must mean the same backend to all:
+ * the successor takes over the slots before it makes any, and from then on the predecessor makes
+ * none. Control thread. */
+
+/* shared_fd: what live_share() of the predecessor gave, or -1: begin anew. 0; -EPROTO (that memory
+ * is not of this version); another -errno. */
+MUST_CHECK int live_new_shared(int shared_fd, struct live **ret_live);
+/* The descriptors of the common counts and of this process's own; borrowed, -1 after live_new(). */
+int live_shared_fd(const struct live *l);
+int live_own_fd(const struct live *l);
+/* The slot of a predecessor, held until live_let_go(). Slots come in ascending order, before any
+ * live_hold(). 0, -EINVAL, -ENOSPC or -ENOMEM. */
+MUST_CHECK int live_adopt(struct live *l, uint32_t slot, uint32_t generation, const char *id);
+/* From now on (or no more) live_hold() makes no slots: -ENOSPC for an id that has none. */
+void live_freeze(struct live *l, bool frozen);
+/* Gives back what a dead process held, of whose own counts this is the descriptor. Returns the
+ * connections; -errno when it cannot be read. Never twice for one process. */
+int64_t live_bury(struct live *l, int own_fd);
+/* The id's slot, or LIVE_NO_SLOT. */
+uint32_t live_find(const struct live *l, const char *id);
+/* Is the slot given out? */
+bool live_is_used(const struct live *l, uint32_t slot);
+
 /* Control thread. The slot of a backend, found or made, with one more table holding it.
  * 0, -ENOSPC or -ENOMEM. */
 MUST_CHECK int live_hold(struct live *l, const char *id, uint32_t *ret_slot);
@@ -122,5 +150,7 @@ unsigned live_weight_percent(const struct live *l, uint32_t slot);
 MUST_CHECK bool live_reserve_total(struct live *l, uint32_t max_conn);
 void live_release_total(struct live *l);
 uint32_t live_total(const struct live *l);
+/* Of this process alone. */
+uint32_t live_own_total(const struct live *l);
 
 #endif

@@ -540,7 +540,104 @@ static void test_threads(void **state)
 	assert_true(counts.entries <= 2100);
 	assert_int_equal(counts.hits + counts.misses, asked);
 	assert_true(counts.hits > 0 && counts.misses > 0 && counts.expirations > 0);
-	assert_int_equal(affinity_collect(a, UINT64_MAX), counts.entries);
+	assert_int_equal(affinity_collect(a, (uint64_t)INT64_MAX), counts.entries);
+	affinity_free(a);
+}
+
+/* Everything that comes out of an export, by client; the mask of its slots is in ret. */
+static size_t export_all(struct affinity *a, uint64_t since_ms, uint64_t now_ms, uint8_t *ret_seen,
+                         void (*between)(struct affinity *a, unsigned call))
+{
+	static struct affinity_entry entries[AFFINITY_EXPORT_ENTRIES];
+	struct affinity_cursor cursor = {0};
+	unsigned call = 0;
+	size_t total = 0;
+	bool more;
+
+	do {
+		size_t n;
+
+		more = affinity_export(a, &cursor, since_ms, now_ms, entries, &n);
+		for (size_t i = 0; i < n; i++) {
+			const uint8_t *b = entries[i].client.b + 12;
+			uint32_t client = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 |
+			                  (uint32_t)b[2] << 8 | b[3];
+
+			assert_int_equal(entries[i].service, 1);
+			assert_int_equal(entries[i].binding.generation,
+			                 entries[i].binding.slot * 3 + 1);
+			ret_seen[client]++;
+		}
+		total += n;
+		if (between != NULL)
+			between(a, call++);
+	} while (more);
+	return total;
+}
+
+#define EXPORTED 20000
+
+static void test_export(void **state)
+{
+	struct affinity *a = make(100000, 1000);
+	static uint8_t seen[EXPORTED];
+
+	(void)state;
+	memset(seen, 0, sizeof(seen));
+	assert_int_equal(export_all(a, 0, 5, seen, NULL), 0);
+	for (uint32_t i = 0; i < EXPORTED; i++)
+		put(a, i, i % 7, 1000 + i / 20);
+	/* The first half has expired by 2500. */
+	assert_int_equal(export_all(a, 0, 2500, seen, NULL), EXPORTED / 2 - 20);
+	for (uint32_t i = 0; i < EXPORTED; i++)
+		assert_int_equal(seen[i], i / 20 > 500);
+	memset(seen, 0, sizeof(seen));
+	assert_int_equal(export_all(a, 1900, 1999, seen, NULL), EXPORTED / 10);
+	for (uint32_t i = 0; i < EXPORTED; i++)
+		assert_int_equal(seen[i], i / 20 >= 900);
+	affinity_free(a);
+}
+
+/* Expired entries leave and new ones come while an export is under way. */
+static void churn(struct affinity *a, unsigned call)
+{
+	affinity_collect(a, 2100 + call * 100);
+	for (uint32_t i = 0; i < 50; i++)
+		put(a, EXPORTED + call * 50 + i, 3, 2600);
+}
+
+static void test_export_while_others_change(void **state)
+{
+	struct affinity *a = make(4000, 1000); /* two shards, each more than one call */
+	static uint8_t seen[10 * EXPORTED];
+	unsigned gone = 0;
+
+	(void)state;
+	memset(seen, 0, sizeof(seen));
+	for (uint32_t i = 0; i < 3000; i++)
+		put(a, i, i % 7, 1000 + i % 1000);
+	assert_true(export_all(a, 0, 2000, seen, churn) > 2000);
+	/* Those that were there from the first call to the last. */
+	for (uint32_t i = 0; i < 3000; i++) {
+		assert_true(i % 1000 < 900 || seen[i] >= 1);
+		gone += seen[i] == 0;
+	}
+	assert_true(gone > 0);
+	affinity_free(a);
+}
+
+/* A use from before the clock's zero: this machine has booted meanwhile. */
+static void test_the_past_of_a_young_clock(void **state)
+{
+	struct affinity *a = make(10, 1000);
+
+	(void)state;
+	put(a, 1, 1, UINT64_C(5) - 600);
+	put(a, 2, 2, UINT64_C(5) - 1001);
+	assert_int_equal(find(a, 2, 5), -1);
+	assert_int_equal(find(a, 1, 5), 1);
+	put(a, 1, 1, UINT64_C(5) - 700);
+	assert_int_equal(find(a, 1, 1004), 1); /* an older use takes nothing away */
 	affinity_free(a);
 }
 
@@ -560,6 +657,9 @@ int main(void)
 		cmocka_unit_test(test_total_never_passes_the_maximum),
 		cmocka_unit_test(test_growth_and_shrinking),
 		cmocka_unit_test(test_memory_goes_back),
+		cmocka_unit_test(test_export),
+		cmocka_unit_test(test_export_while_others_change),
+		cmocka_unit_test(test_the_past_of_a_young_clock),
 		cmocka_unit_test(test_threads),
 	};
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -483,6 +484,76 @@ static void test_collection_against_sessions(void **state)
 	assert_int_equal(live_slot_end(v.live), 1);
 }
 
+/* Two processes, or what would be two: one hands over to the other. */
+static void test_shared(void **state)
+{
+	struct live *old, *new;
+	uint32_t slot, gap, other;
+
+	(void)state;
+	assert_int_equal(live_new_shared(-1, &old), 0);
+	gap = hold(old, "gone");
+	slot = hold(old, "a");
+	live_let_go(old, gap);
+	assert_int_equal(live_collect(old), 1);
+	assert_true(live_reserve(old, slot, 3));
+	assert_true(live_reserve_total(old, 10));
+
+	assert_int_equal(live_new_shared(live_shared_fd(old), &new), 0);
+	assert_int_equal(live_adopt(new, slot, live_generation(old, slot), "a"), 0);
+	assert_int_equal(live_adopt(new, slot, 1, "b"), -EINVAL);
+	assert_int_equal(live_adopt(new, slot + 1, 1, "a"), -EINVAL);
+	assert_int_equal(live_adopt(new, slot + 1, 0, "b"), -EINVAL);
+	assert_int_equal(live_adopt(new, LIVE_SLOTS_MAX, 1, "b"), -ENOSPC);
+	assert_int_equal(hold(new, "a"), slot);
+	assert_int_equal(live_generation(new, slot), live_generation(old, slot));
+	assert_int_equal(hold(new, "b"), gap); /* what the old one had taken back */
+	live_freeze(old, true);
+	assert_int_equal(live_hold(old, "c", &other), -ENOSPC);
+	assert_int_equal(live_hold(old, "a", &other), 0);
+
+	/* One limit. */
+	assert_true(live_reserve(new, slot, 3));
+	assert_true(live_reserve_total(new, 10));
+	assert_true(live_reserve(old, slot, 3));
+	assert_false(live_reserve(new, slot, 3));
+	assert_false(live_reserve(old, slot, 3));
+	assert_int_equal(live_connections(new, slot), 3);
+	assert_int_equal(live_total(new), 2);
+	assert_int_equal(live_own_total(new), 1);
+	live_release(old, slot);
+	assert_int_equal(live_connections(new, slot), 2);
+
+	/* Death: what it held is given back, and only that. */
+	assert_int_equal(live_bury(new, live_own_fd(old)), 1);
+	assert_int_equal(live_connections(new, slot), 1);
+	assert_int_equal(live_total(new), 1);
+	live_release(new, slot);
+	live_release_total(new);
+	assert_int_equal(live_total(new), 0);
+	assert_int_equal(live_bury(new, -1), -EBADF);
+	live_free(old);
+	live_free(new);
+}
+
+static void test_shared_by_another_version(void **state)
+{
+	struct live *l;
+	int fd = memfd_create("wrong", MFD_CLOEXEC);
+	off_t size;
+	int right;
+
+	(void)state;
+	assert_int_equal(live_new_shared(fd, &l), -EPROTO); /* another size */
+	assert_int_equal(live_new_shared(-1, &l), 0);
+	size = lseek(live_shared_fd(l), 0, SEEK_END);
+	right = ftruncate(fd, size);
+	assert_int_equal(right, 0);
+	live_free(l);
+	assert_int_equal(live_new_shared(fd, &l), -EPROTO); /* no magic */
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +569,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trials, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_outcomes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_marks_end_with_the_slot, setup, teardown),
+		cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_shared_by_another_version),
 		cmocka_unit_test_setup_teardown(test_misuse_is_caught, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_limits_hold_under_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_collection_against_sessions, setup, teardown),

@@ -1,0 +1,524 @@
+/* Handing over. Every step can fail and leaves this process serving as before, until the new one
+ * says that it accepts; then there is no way back. In between both have the listening sockets, and
+ * at most one accepts: clients wait in the kernel's queue, which belongs to the socket and not to a
+ * process, so none is lost.
+ *
+ * The order keeps that wait short. The bulk of what was learnt is written and read while this
+ * process still accepts; only what came since is handed over after it has stopped.
+ *
+ * A new process that fails, hangs or is killed is ended before anything else is undone: two must
+ * never accept. */
+#include "cli/successor.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/predecessor.h"
+#include "control/listeners.h"
+#include "control/notify.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The descriptor that a new process finds its link at. */
+#define LINK_FD 3
+/* One tick may write for so long. */
+#define SLICE_MS 5
+/* A process that has hung up has so long to say with which status it ends. */
+#define EXIT_PATIENCE_MS 200
+
+const char *successor_path(void)
+{
+	static char path[PATH_MAX];
+	const char *called = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+	char cwd[PATH_MAX];
+
+	/* The name by which it was called, not the file that this was: a link to the present
+	 * version is followed anew. */
+	if (called == NULL || *called == '\0')
+		called = "/proc/self/exe";
+	if (*called == '/' || getcwd(cwd, sizeof(cwd)) == NULL ||
+	    snprintf(path, sizeof(path), "%s/%s", cwd, called) >= (int)sizeof(path))
+		snprintf(path, sizeof(path), "%s", called);
+	return path;
+}
+
+bool successor_starts(const struct runner *r)
+{
+	return r->successor.state != SUCCESSOR_NONE && r->successor.state != SUCCESSOR_SERVES;
+}
+
+bool successor_serves(const struct runner *r)
+{
+	return r->successor.state == SUCCESSOR_SERVES;
+}
+
+/* ---- when it fails ---- */
+
+static void pause_ms(long ms)
+{
+	const struct timespec pause = {.tv_nsec = ms * 1000000};
+
+	nanosleep(&pause, NULL);
+}
+
+/* How the new process ended; it is ended if need be. */
+static void end_process(struct successor *s, char why[64])
+{
+	int status = 0;
+	pid_t done = 0;
+
+	for (int i = 0; i < EXIT_PATIENCE_MS && done == 0; i++) {
+		done = waitpid(s->pid, &status, WNOHANG);
+		if (done == 0)
+			pause_ms(1);
+	}
+	if (done == 0) {
+		kill(s->pid, SIGKILL);
+		(void)waitpid(s->pid, &status, 0);
+		snprintf(why, 64, "it was ended");
+	} else if (done > 0 && WIFSIGNALED(status)) {
+		snprintf(why, 64, "signal %s", sigabbrev_np(WTERMSIG(status)));
+	} else {
+		snprintf(why, 64, "exit status %d", done > 0 ? WEXITSTATUS(status) : -1);
+	}
+}
+
+static const char *stage(const struct successor *s)
+{
+	static const char *const words[] = {
+		[SUCCESSOR_NONE] = "spawn",    [SUCCESSOR_STARTING] = "start",
+		[SUCCESSOR_COPYING] = "copy",  [SUCCESSOR_READING] = "read",
+		[SUCCESSOR_PAUSING] = "pause", [SUCCESSOR_TAKING] = "take",
+		[SUCCESSOR_SERVES] = "serve",
+	};
+
+	return words[s->state];
+}
+
+static void log_failed(const struct successor *s, const char *error, const char *ended)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_ERROR, "upgrade_failed");
+	log_str(&l, "stage", stage(s));
+	log_str(&l, "error", error);
+	if (s->pid > 0) {
+		log_int(&l, "successor", s->pid);
+		log_str(&l, "ended", ended);
+	}
+	log_str(&l, "effect", "this process goes on as before");
+	log_end(&l);
+}
+
+static void forget(struct successor *s)
+{
+	if (s->link >= 0)
+		close(s->link);
+	if (s->own_fd >= 0)
+		close(s->own_fd);
+	if (s->state_fd >= 0)
+		close(s->state_fd);
+	state_writer_free(s->writer);
+	*s = (struct successor){.link = -1, .own_fd = -1, .state_fd = -1};
+}
+
+static void go_on_accepting(struct runner *r)
+{
+	while (crew_resume(r->crew) != 0)
+		pause_ms(10);
+}
+
+/* Takes everything back. */
+static void fail(struct runner *r, const char *error)
+{
+	struct successor *s = &r->successor;
+	bool paused = s->state == SUCCESSOR_PAUSING || s->state == SUCCESSOR_TAKING;
+	char ended[64] = "";
+
+	if (s->pid > 0)
+		end_process(s, ended);
+	log_failed(s, error, ended);
+	/* It may have accepted and connected before it died. */
+	if (s->own_fd >= 0)
+		(void)live_bury(r->live, s->own_fd);
+	if (paused)
+		go_on_accepting(r);
+	live_freeze(r->live, false);
+	reload_leave_files(r->reload, false);
+	forget(s);
+}
+
+static void fail_errno(struct runner *r, int err)
+{
+	fail(r, err == -EPIPE ? "it hung up" : strerror(err < 0 ? -err : err));
+}
+
+/* ---- the start ---- */
+
+/* The environment of this process and the number of the link. Freed by the caller, but not the
+ * strings. */
+static char **environment(char *link)
+{
+	size_t count = 0;
+	char **copy;
+
+	while (environ[count] != NULL)
+		count++;
+	copy = calloc(count + 2, sizeof(*copy));
+	if (copy == NULL)
+		return NULL;
+	for (size_t i = 0, kept = 0; i <= count; i++) {
+		/* It says for which process the manager's watchdog is, and that was this one. */
+		if (environ[i] == NULL)
+			copy[kept++] = link;
+		else if (strncmp(environ[i], "WATCHDOG_PID=", 13) != 0)
+			copy[kept++] = environ[i];
+	}
+	return copy;
+}
+
+static int spawn(struct runner *r, int link)
+{
+	char command[] = "run", variable[64], *argv[] = {(char *)(uintptr_t)r->path, command, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t none, defaults;
+	char **env;
+	int err;
+
+	snprintf(variable, sizeof(variable), HANDOVER_VARIABLE "=%d", LINK_FD);
+	env = environment(variable);
+	if (env == NULL)
+		return -ENOMEM;
+	sigemptyset(&none);
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	err = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);
+	if (err == 0) {
+		posix_spawnattr_setsigmask(&attributes, &none);
+		posix_spawnattr_setsigdefault(&attributes, &defaults);
+		posix_spawnattr_setflags(&attributes,
+		                         POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+		err = posix_spawn(&r->successor.pid, r->path, &actions, &attributes, argv, env);
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
+	free(env);
+	return -err;
+}
+
+/* Why there can be none, or NULL. */
+static const char *refusal(const struct runner *r)
+{
+	if (successor_serves(r))
+		return "this process has been upgraded already";
+	if (successor_starts(r))
+		return "an upgrade is under way";
+	if (getpid() == 1)
+		return "this is process 1, whose end would end its successor too";
+	if (r->predecessors.count >= PREDECESSORS_MAX - 1)
+		return "too many earlier processes still drain";
+	return NULL;
+}
+
+void successor_start(struct runner *r)
+{
+	struct successor *s = &r->successor;
+	const char *why = refusal(r);
+	int ends[2], err;
+	struct log_line l;
+
+	if (why != NULL) {
+		log_begin(&l, LOG_ERROR, "upgrade_failed");
+		log_str(&l, "error", why);
+		log_str(&l, "effect", "this process goes on as before");
+		log_end(&l);
+		return;
+	}
+	err = handover_pair(ends);
+	if (err == 0) {
+		s->link = ends[0];
+		err = spawn(r, ends[1]);
+		close(ends[1]);
+	}
+	if (err != 0) {
+		s->pid = 0;
+		log_failed(s, strerror(-err), NULL);
+		forget(s);
+		return;
+	}
+	s->state = SUCCESSOR_STARTING;
+	s->started_ns = clock_now_ns();
+	s->deadline_ms = clock_now_ms() + SUCCESSOR_START_MS;
+	live_freeze(r->live, true);
+	reload_leave_files(r->reload, true);
+	state_file_cancel(r->state_file);
+	log_begin(&l, LOG_INFO, "upgrade_started");
+	log_str(&l, "path", r->path);
+	log_int(&l, "successor", s->pid);
+	log_end(&l);
+}
+
+/* ---- what it gets ---- */
+
+static int say(struct runner *r, struct handover_message *m)
+{
+	m->version = HANDOVER_VERSION;
+	m->pid = getpid();
+	return handover_send(r->successor.link, m);
+}
+
+/* A state in memory, of what was used since then. fd or -errno. */
+static int write_state(struct runner *r, struct affinity *affinity, uint64_t since_ms)
+{
+	int fd = memfd_create("edgeproxy-state", MFD_CLOEXEC);
+	struct state_writer *w = NULL;
+	int err = fd < 0 ? -errno : state_writer_new(fd, r->live, affinity, since_ms, &w);
+
+	if (err == 0)
+		err = state_writer_finish(w);
+	state_writer_free(w);
+	if (err == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+static int send_counts(struct runner *r)
+{
+	int slots = write_state(r, NULL, 0);
+	struct handover_message m = {
+		.kind = HANDOVER_COUNTS,
+		.fd_count = r->status_fd >= 0 ? 4 : 3,
+		.fds = {live_shared_fd(r->live), live_own_fd(r->live), slots, r->status_fd},
+	};
+	int err = slots < 0 ? slots : say(r, &m);
+
+	if (slots >= 0)
+		close(slots);
+	return err;
+}
+
+static int send_sockets(struct runner *r)
+{
+	const struct listeners *l = reload_listeners(r->reload);
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < l->count;) {
+		struct handover_message m = {.kind = HANDOVER_SOCKETS};
+
+		for (; i < l->count && m.count < HANDOVER_SOCKETS_MAX; i++) {
+			m.sockets[m.count++] = (struct handover_socket){
+				.addr = l->all[i].addr,
+				.borrowed = l->all[i].socket->borrowed,
+			};
+			m.fds[m.fd_count++] = l->all[i].socket->fd;
+		}
+		err = say(r, &m);
+	}
+	if (err == 0)
+		err = say(r, &(struct handover_message){.kind = HANDOVER_START});
+	return err;
+}
+
+static int begin_copying(struct runner *r)
+{
+	struct successor *s = &r->successor;
+
+	s->state_fd = memfd_create("edgeproxy-state", MFD_CLOEXEC);
+	if (s->state_fd < 0)
+		return -errno;
+	s->copied_ms = clock_now_ms();
+	s->state = SUCCESSOR_COPYING;
+	/* Since for ever. */
+	return state_writer_new(s->state_fd, r->live, r->affinity,
+	                        s->copied_ms - (uint64_t)INT64_MAX / 2, &s->writer);
+}
+
+/* What was learnt, a slice a tick: it may be a million bindings. */
+static int copy(struct runner *r, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+	uint64_t until_ms = clock_now_ms() + SLICE_MS;
+	int rc;
+
+	do
+		rc = state_writer_step(s->writer);
+	while (rc > 0 && clock_now_ms() < until_ms);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rc = say(r, &(struct handover_message){
+			    .kind = HANDOVER_STATE, .fd_count = 1, .fds = {s->state_fd}});
+	s->state = SUCCESSOR_READING;
+	s->deadline_ms = now_ms + SUCCESSOR_START_MS; /* a million takes a second */
+	return rc;
+}
+
+static int send_rest(struct runner *r, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+	struct handover_message m = {.kind = HANDOVER_GO, .fd_count = 1};
+	uint64_t since_ms = s->copied_ms;
+	int err;
+
+	s->copied_ms = clock_now_ms();
+	m.fds[0] = write_state(r, r->affinity, since_ms);
+	if (m.fds[0] < 0)
+		return m.fds[0];
+	for (unsigned i = 0; i < r->predecessors.count; i++) {
+		m.pids[m.count++] = r->predecessors.all[i].pid;
+		m.fds[m.fd_count++] = r->predecessors.all[i].link;
+		m.fds[m.fd_count++] = r->predecessors.all[i].own_fd;
+	}
+	err = say(r, &m);
+	close(m.fds[0]);
+	s->state = SUCCESSOR_TAKING;
+	s->deadline_ms = now_ms + SUCCESSOR_ANSWER_MS;
+	return err;
+}
+
+/* ---- the point of no return ---- */
+
+static void retire(struct runner *r, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+	struct log_line l;
+
+	notify_send("MAINPID=%d\nREADY=1\nSTATUS=serving", (int)s->pid);
+	s->state = SUCCESSOR_SERVES;
+	reload_retire(r->reload);
+	if (r->status_fd >= 0)
+		close(r->status_fd);
+	r->status_fd = -1;
+	predecessors_free(r);     /* they are the successor's now */
+	checker_free(r->checker); /* backends are checked by the successor */
+	r->checker = NULL;
+	s->told_sessions = live_own_total(r->live);
+	s->news_ms = now_ms;
+	s->deadline_ms = r->config.hard_stop_after_secs != 0
+	                         ? now_ms + r->config.hard_stop_after_secs * 1000
+	                         : UINT64_MAX;
+	close(s->own_fd);
+	s->own_fd = -1;
+	log_begin(&l, LOG_INFO, "retired");
+	log_int(&l, "pid", getpid());
+	log_int(&l, "successor", s->pid);
+	log_uint(&l, "sessions", live_own_total(r->live));
+	log_uint(&l, "hard_stop_after_secs", r->config.hard_stop_after_secs);
+	log_ms(&l, "took_ms", clock_now_ns() - s->started_ns);
+	log_end(&l);
+}
+
+/* Bindings change here only when a session ends, or a client that was accepted before finds its
+ * backend: tells the successor. */
+static void tell_news(struct runner *r)
+{
+	struct successor *s = &r->successor;
+	struct handover_message m = {.kind = HANDOVER_NEWS, .fd_count = 1};
+	uint64_t since_ms = s->copied_ms;
+
+	s->copied_ms = clock_now_ms();
+	m.fds[0] = write_state(r, r->affinity, since_ms);
+	if (m.fds[0] < 0 || say(r, &m) != 0)
+		s->copied_ms = since_ms; /* next time, or never if it is gone */
+	if (m.fds[0] >= 0)
+		close(m.fds[0]);
+}
+
+static void drain(struct runner *r, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+	uint32_t sessions = live_own_total(r->live);
+
+	if (s->pid > 0 && waitpid(s->pid, NULL, WNOHANG) == s->pid)
+		s->pid = 0; /* not this one's business any more, but its child */
+	if (sessions == s->told_sessions || now_ms < s->news_ms + SUCCESSOR_NEWS_MS)
+		return;
+	s->news_ms = now_ms;
+	s->told_sessions = sessions;
+	tell_news(r);
+}
+
+void successor_leave(struct runner *r)
+{
+	if (successor_serves(r)) {
+		tell_news(r);
+	} else if (successor_starts(r)) {
+		kill(r->successor.pid, SIGKILL);
+		fail(r, "this process was told to stop");
+	}
+	forget(&r->successor);
+}
+
+/* ---- the conversation ---- */
+
+static int on_message(struct runner *r, struct handover_message *m, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+	int err;
+
+	if (m->kind == HANDOVER_HELLO && s->state == SUCCESSOR_STARTING && !s->greeted) {
+		s->greeted = true;
+		err = send_counts(r);
+		return err != 0 ? err : send_sockets(r);
+	}
+	if (m->kind == HANDOVER_READY && s->state == SUCCESSOR_STARTING && s->greeted) {
+		s->own_fd = m->fds[0];
+		m->fds[0] = -1;
+		return begin_copying(r);
+	}
+	if (m->kind == HANDOVER_TAKEN && s->state == SUCCESSOR_READING) {
+		s->state = SUCCESSOR_PAUSING;
+		s->deadline_ms = now_ms + SUCCESSOR_ANSWER_MS;
+		return crew_pause(r->crew);
+	}
+	if (m->kind == HANDOVER_ACCEPTING && s->state == SUCCESSOR_TAKING) {
+		retire(r, now_ms);
+		return 0;
+	}
+	return -EPROTO;
+}
+
+void successor_tick(struct runner *r, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+	struct handover_message m;
+	int err = 0;
+
+	if (s->state == SUCCESSOR_NONE)
+		return;
+	if (successor_serves(r)) {
+		drain(r, now_ms);
+		return;
+	}
+	while (err == 0 && !successor_serves(r)) {
+		err = handover_receive(s->link, &m);
+		if (err == 0) {
+			err = on_message(r, &m, now_ms);
+			handover_close_fds(&m);
+		}
+	}
+	if (err == -EAGAIN)
+		err = 0;
+	if (err == 0 && s->state == SUCCESSOR_COPYING)
+		err = copy(r, now_ms);
+	else if (err == 0 && s->state == SUCCESSOR_PAUSING && crew_stopped(r->crew))
+		err = send_rest(r, now_ms);
+	if (err != 0)
+		fail_errno(r, err);
+	else if (successor_starts(r) && now_ms >= s->deadline_ms)
+		fail(r, "it did not answer in time");
+}

@@ -1,0 +1,32 @@
+/* An upgrade, seen from the old process: it starts the program at its own path anew and hands over
+ * to it, step by step, while it serves. Control thread. See control/handover.h. */
+#ifndef CLI_SUCCESSOR_H
+#define CLI_SUCCESSOR_H
+
+#include "base/check.h"
+#include "cli/runner.h"
+
+#include <stdbool.h>
+
+/* The new process may take so long until it is ready, and again to read what was learnt; then,
+ * while nobody accepts, for each answer. */
+#define SUCCESSOR_START_MS 60000
+#define SUCCESSOR_ANSWER_MS 5000
+/* A retired process tells what its sessions have learnt no more often than this. */
+#define SUCCESSOR_NEWS_MS 1000
+
+/* At the very start: where the program is, for successor_start(). Never NULL. */
+const char *successor_path(void);
+
+/* SIGUSR2. What goes wrong is logged, now or later, and leaves this process as it was. */
+void successor_start(struct runner *r);
+/* What is to be done next. */
+void successor_tick(struct runner *r, uint64_t now_ms);
+/* Is an upgrade under way? Then nothing is reloaded: the new process has this one's slots. */
+bool successor_starts(const struct runner *r);
+/* Has this process retired? */
+bool successor_serves(const struct runner *r);
+/* This process ends: ends an upgrade that is under way; a retired one tells its last news. */
+void successor_leave(struct runner *r);
+
+#endif

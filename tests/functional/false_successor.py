@@ -1,0 +1,55 @@
+#!/usr/bin/python3
+"""Pretends to be a new edgeproxy, up to a step: FALSE_STEP is "hello", "ready", "taken" or "go", and
+FALSE_END is "exit" or "hang". Put in the place of the program by test_upgrade.py."""
+
+import array
+import os
+import signal
+import socket
+import struct
+import sys
+
+HELLO, COUNTS, SOCKETS, START, READY, STATE, TAKEN, GO = range(1, 9)
+link = socket.socket(fileno=int(os.environ["EDGEPROXY_UPGRADE_FD"]))
+link.setblocking(True)
+wire_bytes = 0
+
+
+def say(kind, fds=()):
+    head = struct.pack("=IIiI", kind, 1, os.getpid(), 0)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    link.sendmsg([head + bytes(WIRE_BYTES - len(head))], rights)
+
+
+def hear(kind):
+    while True:
+        data, fds, _, _ = socket.recv_fds(link, 1 << 16, 253)
+        if not data:
+            sys.exit(4)
+        if struct.unpack_from("=I", data)[0] == kind:
+            return fds
+
+
+def end(step):
+    if os.environ["FALSE_STEP"] == step:
+        if os.environ["FALSE_END"] == "hang":
+            signal.pause()
+        os._exit(5)
+
+
+WIRE_BYTES = int(os.environ["FALSE_WIRE_BYTES"])
+say(HELLO)
+end("hello")
+counts = hear(COUNTS)
+hear(START)
+own = os.memfd_create("own")
+size = os.fstat(counts[0]).st_size
+os.truncate(own, size)
+os.pwrite(own, os.pread(counts[0], 8, 0), 0)
+say(READY, [own])
+end("ready")
+hear(STATE)
+say(TAKEN)
+end("taken")
+hear(GO)
+end("go")

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+/* A place that is free longer is found by those who wait for it. */
+#define PLACE_FOUND_MS 400
 /* Picks among equals that are too few to say anything of their shares. */
 #define SHARE_EXPECTED_MIN 60
 /* Below this part of its share a backend is starved: with so many picks never by chance. */
@@ -32,6 +34,13 @@ static bool goes_before(const struct balancer_terms *a, const struct balancer_te
 
 /* ---- a decision ---- */
 
+/* What the model knows of a client's binding is still true. */
+static bool is_bound(const struct world *w, const struct sim_client *c)
+{
+	return c->bound != NOBODY &&
+	       w->now_ms - c->bound_used_ms < w->config.binding_ttl_secs * 1000;
+}
+
 /* Does the model say that this client still has a backend, which may serve it again? */
 static const struct backend *should_return_to(const struct world *w, const struct sim_session *s,
                                               const struct table *t)
@@ -40,7 +49,7 @@ static const struct backend *should_return_to(const struct world *w, const struc
 	struct balancer_query q = query_of(w, s);
 
 	q.bound = true;
-	if (c->bound == NOBODY || w->now_ms - c->bound_used_ms >= w->config.binding_ttl_secs * 1000)
+	if (!is_bound(w, c))
 		return NULL;
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		const struct backend *b = &t->backends[i];
@@ -60,7 +69,7 @@ static void check_best(struct world *w, const struct sim_session *s, const struc
 	struct balancer_query q = query_of(w, s);
 	struct balancer_terms of[BACKENDS_MOST];
 	struct balancer_terms best = {.score = -1};
-	double weight = 0;
+	double weight = 0, mean = 0, square = 0, share;
 
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		of[i] = balancer_judge(t, &t->backends[i], &q);
@@ -79,11 +88,17 @@ static void check_best(struct world *w, const struct sim_session *s, const struc
 	for (uint32_t i = 0; i < t->backend_count; i++)
 		if (of[i].exclusion == EXCLUDED_NOT && !goes_before(&best, &of[i]))
 			weight += t->backends[i].weight;
-	for (uint32_t i = 0; i < t->backend_count; i++)
-		if (of[i].exclusion == EXCLUDED_NOT && !goes_before(&best, &of[i]))
-			w->backends[world_backend(w, &t->backends[i])].expected +=
-				t->backends[i].weight / weight;
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		if (of[i].exclusion != EXCLUDED_NOT || goes_before(&best, &of[i]))
+			continue;
+		share = t->backends[i].weight / weight;
+		w->backends[world_backend(w, &t->backends[i])].expected += share;
+		mean += share * share;
+		square += share * share * share;
+	}
 	w->backends[world_backend(w, choice->backend)].chosen++;
+	w->counts.share_excess += choice->backend->weight / weight - mean;
+	w->counts.share_variance += square - mean * mean;
 }
 
 static void check_allowed(struct world *w, const struct sim_session *s, const struct choice *choice)
@@ -106,6 +121,7 @@ void check_choice(struct world *w, const struct sim_session *s, const struct cho
 {
 	const struct table *t = w->workers[s->worker].table;
 	const struct backend *had = should_return_to(w, s, t);
+	const struct sim_client *c = &w->clients[s->client];
 
 	check_allowed(w, s, choice);
 	/* The place that the choice has taken may be the last, so judging it again says "full". */
@@ -113,6 +129,10 @@ void check_choice(struct world *w, const struct sim_session *s, const struct cho
 		world_violated(w, "a client of %s was sent to %s", had->id, choice->backend->id);
 	if (!choice->from_affinity)
 		check_best(w, s, t, choice);
+	else if (!is_bound(w, c) || c->binding.slot != choice->binding.slot ||
+	         c->binding.generation != choice->binding.generation)
+		world_violated(w, "a client was sent to %s as if it had been there",
+		               choice->backend->id);
 }
 
 /* ---- limits ---- */
@@ -139,6 +159,8 @@ void check_limit(struct world *w, uint32_t backend)
 		world_violated(w, "%s has %u connections, its hard limit is %u", b->id, taken,
 		               limit);
 	b->taken = taken;
+	if (taken >= limit)
+		b->full_ms = w->now_ms;
 }
 
 void check_limits(struct world *w)
@@ -165,6 +187,79 @@ void check_refusal(struct world *w, const struct sim_session *s, const char *why
 	}
 }
 
+/* ---- waiting ---- */
+
+void check_waits(struct world *w, const struct sim_session *s)
+{
+	const struct table *t = w->workers[s->worker].table;
+	struct balancer_query q = query_of(w, s);
+
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		enum exclusion e = balancer_judge(t, &t->backends[i], &q).exclusion;
+
+		if (e == EXCLUDED_FULL && !tried_has(&s->tried, t->backends[i].slot))
+			return;
+	}
+	world_violated(w, "a client waits, and no backend could have a place for it");
+}
+
+void check_waited(struct world *w, const struct sim_session *s, const char *why)
+{
+	const struct table *t = w->workers[s->worker].table;
+	struct balancer_query q = query_of(w, s);
+
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		const struct backend *b = &t->backends[i];
+		const struct sim_backend *truth = &w->backends[world_backend(w, b)];
+
+		if (w->now_ms - truth->full_ms > PLACE_FOUND_MS &&
+		    balancer_judge(t, b, &q).exclusion == EXCLUDED_NOT)
+			world_violated(w, "a client waited in vain (%s) while %s had a place", why,
+			               b->id);
+	}
+}
+
+static void note_places(struct world *w)
+{
+	const struct table *t = w->table;
+
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		const struct backend *b = &t->backends[i];
+		const struct balancer_query anybody = {
+			.app = b->app, .country = "", .region = REGION_NONE, .now_ms = w->now_ms};
+
+		if (balancer_judge(t, b, &anybody).exclusion != EXCLUDED_NOT)
+			w->backends[world_backend(w, b)].full_ms = w->now_ms;
+	}
+}
+
+/* ---- panic ---- */
+
+static void check_panic_of(struct world *w, const char *app)
+{
+	const struct table *t = w->table;
+	uint64_t sound = 0, members = 0;
+
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		const struct backend *b = &t->backends[i];
+
+		if (strcmp(b->app, app) != 0 || !backend_usable(b))
+			continue;
+		members++;
+		sound += live_faults(w->live, b->slot) == 0;
+	}
+	if (table_in_panic(t, app) != (sound * 100 < members * w->config.healthy_panic_threshold))
+		world_violated(w, "%s: %s in panic with %llu of %llu sound", app,
+		               table_in_panic(t, app) ? "is" : "is not", (unsigned long long)sound,
+		               (unsigned long long)members);
+}
+
+void check_panic(struct world *w)
+{
+	for (unsigned i = 0; i < w->app_count; i++)
+		check_panic_of(w, w->services[i]->app);
+}
+
 /* ---- books ---- */
 
 void check_books(struct world *w)
@@ -172,6 +267,7 @@ void check_books(struct world *w)
 	const struct table *t = w->table;
 	uint32_t waiting = 0;
 
+	note_places(w);
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		const struct backend *b = &t->backends[i];
 		const struct sim_backend *truth = &w->backends[world_backend(w, b)];

@@ -13,6 +13,12 @@ void check_limit(struct world *w, uint32_t backend);
 void check_limits(struct world *w);
 /* A client is turned away. */
 void check_refusal(struct world *w, const struct sim_session *s, const char *why);
+/* A client is about to wait: there is something to wait for. */
+void check_waits(struct world *w, const struct sim_session *s);
+/* A client has waited for as long as it may, or may not wait. */
+void check_waited(struct world *w, const struct sim_session *s, const char *why);
+/* Right after the control thread's tick: whether each pool is in panic. */
+void check_panic(struct world *w);
 /* The books of model and proxy agree. */
 void check_books(struct world *w);
 /* Nothing is left at the end, and nobody was starved. */

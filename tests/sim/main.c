@@ -8,12 +8,15 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+/* Chance alone is never so far off. */
+#define FAIR_DEVIATIONS 4.5
 /* Without any of the options: a few seconds. */
 #define WORLDS 5000
 
@@ -94,6 +97,8 @@ static void add(struct world_counts *sum, const struct world_counts *c)
 	sum->waited += c->waited;
 	sum->tables += c->tables;
 	sum->decisions += c->decisions;
+	sum->share_excess += c->share_excess;
+	sum->share_variance += c->share_variance;
 }
 
 static void report(uint64_t worlds, const struct world_counts *sum, double took_s)
@@ -106,6 +111,15 @@ static void report(uint64_t worlds, const struct world_counts *sum, double took_
 	       (unsigned long long)sum->refused, (unsigned long long)sum->retries,
 	       (unsigned long long)sum->waited, (unsigned long long)sum->tables,
 	       (unsigned long long)sum->decisions);
+}
+
+/* Among equals the weights are the odds. */
+static bool shares_are_fair(const struct world_counts *sum)
+{
+	double off = sum->share_excess / sqrt(sum->share_variance + 1);
+
+	printf("choices among equals: %.1f standard deviations from what their weights say\n", off);
+	return fabs(off) < FAIR_DEVIATIONS;
 }
 
 /* The proxy's own lines are for proxies. */
@@ -162,5 +176,5 @@ int main(int argc, char **argv)
 	if (isatty(STDOUT_FILENO))
 		printf("\r\033[K");
 	report(a.worlds, &sum, now_s() - began_s);
-	return 0;
+	return shares_are_fair(&sum) ? 0 : 1;
 }

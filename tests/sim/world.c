@@ -324,9 +324,11 @@ static void wait_for_place(struct world *w, struct sim_session *s)
 		return;
 	}
 	if (queue_join(w->queue, &s->waiter) != 0) {
+		check_waited(w, s, "queue-full");
 		refuse(w, s, "queue-full");
 		return;
 	}
+	check_waits(w, s);
 	move(w, s, WAITING);
 	w->counts.waited++;
 	later(w, s->queue_deadline_ms - w->now_ms, GIVE_UP, number_of(w, s), s->token);
@@ -417,7 +419,7 @@ static void connected(struct world *w, struct sim_session *s)
 	c->bound_used_ms = w->now_ms;
 	w->counts.served++;
 	move(w, s, SERVED);
-	later(w, 1 + below(w, one_in(w, 8) ? 20000 : 800), END, number_of(w, s), s->token);
+	later(w, 1 + below(w, one_in(w, 8) ? 3500 : 400), END, number_of(w, s), s->token);
 }
 
 static void answer(struct world *w, struct sim_session *s)
@@ -464,6 +466,7 @@ static void give_up(struct world *w, struct sim_session *s)
 		return;
 	}
 	w->workers[s->worker].waiting--;
+	check_waited(w, s, "queue-timeout");
 	refuse(w, s, "queue-timeout");
 }
 
@@ -549,6 +552,7 @@ static void tick(struct world *w)
 	if (calm(w) && !was_calm)
 		repair_everything(w);
 	fault_watch_tick(w->faults, w->now_ms);
+	check_panic(w);
 	check_books(w);
 	if (w->now_ms < w->end_ms)
 		later(w, TICK_MS, TICK, 0, 0);
@@ -666,7 +670,8 @@ static void make_config(struct world *w)
 	const struct config_report report = {.problem = NULL};
 
 	CHECK(config_read(nothing, &report, &w->config) == 0);
-	w->config.binding_ttl_secs = 21 + below(w, 600); /* no session is longer */
+	w->config.binding_ttl_secs = 4 +
+	                             below(w, one_in(w, 2) ? 10 : 600); /* no session is longer */
 	w->config.queue_max = one_in(w, 3) ? below(w, 20) : 10000;
 	w->config.queue_timeout_ms = 500 + below(w, 8000);
 	w->config.outlier_consecutive_failures = below(w, 6);

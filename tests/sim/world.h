@@ -44,7 +44,8 @@ struct sim_backend {
 
 	/* What the model knows of it. */
 	uint32_t connections;
-	uint32_t taken; /* places in live, when it was last looked at */
+	uint32_t taken;   /* places in live, when it was last looked at */
+	uint64_t full_ms; /* when it last was not free for everybody */
 	uint64_t chosen;
 	double expected; /* how often it should have been chosen where several were equally good */
 };
@@ -85,6 +86,9 @@ struct sim_worker {
 
 struct world_counts {
 	uint64_t clients, served, refused, retries, waited, tables, decisions;
+	/* Of choices among equals: how far the chosen ones' shares are from what chance gives, and
+	 * the variance of that. */
+	double share_excess, share_variance;
 };
 
 struct world {

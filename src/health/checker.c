@@ -61,6 +61,9 @@ struct lane {
 
 enum { LANE_CONNECT, LANE_SCRIPT, LANES };
 
+/* Kinds of timers in the wheel. */
+enum { TIMER_DUE, TIMER_DEADLINE };
+
 /* Targets by slot; NULL where there is none. */
 struct target_map {
 	struct target **by_slot;
@@ -190,7 +193,7 @@ static void start(struct target *t, const struct check_spec *spec, struct lane *
 	f->target = t;
 	t->flight = f;
 	lane->under_way++;
-	timer_init(&f->deadline, on_deadline);
+	timer_init(&f->deadline, TIMER_DEADLINE);
 	timer_arm(&c->wheel, &f->deadline, now_ms + spec->timing.timeout_ms);
 	finish(f, probe_start(&f->probe, spec, &about, &c->context), now_ms);
 }
@@ -299,7 +302,7 @@ static void add(struct checker *c, struct target_map *m, const struct target *wa
 	}
 	*t = *wanted;
 	list_init(&t->queue);
-	timer_init(&t->due, on_due);
+	timer_init(&t->due, TIMER_DUE);
 	m->by_slot[t->slot] = t;
 	begin(t, spec, now_ms);
 }
@@ -504,6 +507,8 @@ int checker_new(const struct checker_options *options, struct table *table,
 	c->epoll_fd = -1;
 	c->mailbox.event_fd = -1;
 	timer_wheel_init(&c->wheel, now_ms);
+	timer_wheel_on(&c->wheel, TIMER_DUE, on_due);
+	timer_wheel_on(&c->wheel, TIMER_DEADLINE, on_deadline);
 	object_pool_init(&c->flights, sizeof(struct flight));
 	for (int i = 0; i < LANES; i++)
 		list_init(&c->lanes[i].waiting);

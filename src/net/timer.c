@@ -13,7 +13,7 @@
 
 #define LEVEL_SHIFT 3
 #define SLOT_MASK (TIMER_SLOTS - 1)
-#define NOT_ARMED UINT16_MAX
+#define NOT_ARMED 0xfff
 
 static unsigned level_shift(unsigned level)
 {
@@ -23,6 +23,8 @@ static unsigned level_shift(unsigned level)
 void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms)
 {
 	w->now_ms = now_ms;
+	for (unsigned kind = 0; kind < TIMER_KINDS; kind++)
+		w->fire[kind] = NULL;
 	for (unsigned level = 0; level < TIMER_LEVELS; level++) {
 		w->occupied[level] = 0;
 		for (unsigned slot = 0; slot < TIMER_SLOTS; slot++)
@@ -30,12 +32,20 @@ void timer_wheel_init(struct timer_wheel *w, uint64_t now_ms)
 	}
 }
 
-void timer_init(struct timer *t, void (*fire)(struct timer *t, uint64_t now_ms))
+void timer_wheel_on(struct timer_wheel *w, unsigned kind,
+                    void (*fire)(struct timer *t, uint64_t now_ms))
 {
+	CHECK(kind < TIMER_KINDS);
+	w->fire[kind] = fire;
+}
+
+void timer_init(struct timer *t, unsigned kind)
+{
+	CHECK(kind < TIMER_KINDS);
 	list_init(&t->node);
 	t->expires_ms = 0;
 	t->place = NOT_ARMED;
-	t->fire = fire;
+	t->kind = kind & 0xf;
 }
 
 bool timer_armed(const struct timer *t)
@@ -66,7 +76,7 @@ static void place(struct timer_wheel *w, struct timer *t)
 
 	list_push_back(&w->slot[level][slot], &t->node);
 	w->occupied[level] |= UINT64_C(1) << slot;
-	t->place = (uint16_t)(level * TIMER_SLOTS + slot);
+	t->place = (level * TIMER_SLOTS + slot) & 0xfff;
 }
 
 static void take_out(struct timer_wheel *w, struct timer *t)
@@ -185,7 +195,7 @@ void timer_wheel_advance(struct timer_wheel *w, uint64_t now_ms)
 			 * vain, which is harmless while the slot is empty. */
 			list_remove(&t->node);
 			t->place = NOT_ARMED;
-			t->fire(t, now_ms);
+			w->fire[t->kind](t, now_ms);
 		}
 	}
 	if (now_ms > w->now_ms)

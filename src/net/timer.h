@@ -17,11 +17,14 @@
 struct timer {
 	struct list node;
 	uint64_t expires_ms : 48; /* enough for 8,900 years */
-	uint64_t place : 16;      /* level and slot while armed */
-	void (*fire)(struct timer *t, uint64_t now_ms);
+	uint64_t place : 12;      /* level and slot while armed */
+	uint64_t kind : 4;
 };
 
+#define TIMER_KINDS 4
+
 struct timer_wheel {
+	void (*fire[TIMER_KINDS])(struct timer *t, uint64_t now_ms);
 	uint64_t now_ms; /* every timer that expires at or before this has fired */
 	uint64_t occupied[TIMER_LEVELS];
 	struct list slot[TIMER_LEVELS][TIMER_SLOTS];
@@ -33,7 +36,12 @@ void timer_wheel_advance(struct timer_wheel *w, uint64_t now_ms);
 /* Milliseconds from now_ms until the wheel wants to be advanced; -1 when no timer is armed. */
 int timer_wheel_wait_ms(const struct timer_wheel *w, uint64_t now_ms);
 
-void timer_init(struct timer *t, void (*fire)(struct timer *t, uint64_t now_ms));
+/* What timers of a kind (below TIMER_KINDS) do. There are few kinds and many timers, so a timer
+ * knows its kind only. */
+void timer_wheel_on(struct timer_wheel *w, unsigned kind,
+                    void (*fire)(struct timer *t, uint64_t now_ms));
+
+void timer_init(struct timer *t, unsigned kind);
 /* Arms, or arms anew. A time that has passed fires at the next advance. */
 void timer_arm(struct timer_wheel *w, struct timer *t, uint64_t expires_ms);
 void timer_cancel(struct timer_wheel *w, struct timer *t);

@@ -155,7 +155,7 @@ void listener_event(struct listener *l)
 	}
 }
 
-static void resume(struct timer *t, uint64_t now_ms)
+void listener_timer(struct timer *t, uint64_t now_ms)
 {
 	struct listener *l = list_entry(t, struct listener, resume);
 
@@ -175,7 +175,7 @@ int listener_new(struct worker *w, struct service *service)
 	l->worker = w;
 	l->service = service_ref(service);
 	l->wanted = true;
-	timer_init(&l->resume, resume);
+	timer_init(&l->resume, WORKER_TIMER_LISTENER);
 	list_push_back(&w->listeners, &l->node);
 	if (worker_watch(w, service->socket->fd, l, TAG_LISTENER) != 0) {
 		/* Out of memory or of epoll watches: try again soon. */

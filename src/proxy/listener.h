@@ -40,6 +40,8 @@ MUST_CHECK int listener_new(struct worker *w, struct service *service);
 void listener_free(struct listener *l);
 /* Only stops watching: what is queued is for whoever else listens there. */
 void listener_leave(struct listener *l);
+/* Its pause may be over. */
+void listener_timer(struct timer *t, uint64_t now_ms);
 /* The socket is readable. */
 void listener_event(struct listener *l);
 

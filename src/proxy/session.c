@@ -21,6 +21,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* An idle connection costs this much; with a word more, fewer fit into a chunk of the pool. */
+_Static_assert(sizeof(struct session) <= 248, "a session has outgrown its place");
+
 #define NEXT(name) (1u << SESSION_##name)
 
 /* The states that may follow each. */
@@ -517,7 +520,7 @@ static void relay_timeout(struct session *s, uint64_t now_ms)
 		session_arm(s);
 }
 
-static void on_timer(struct timer *t, uint64_t now_ms)
+void session_timer(struct timer *t, uint64_t now_ms)
 {
 	struct session *s = list_entry(t, struct session, timer);
 
@@ -614,7 +617,7 @@ static void session_init(struct session *s, struct worker *w, int fd, const stru
 	for (unsigned side = 0; side < 2; side++)
 		relay_init(&s->dir[side], w->relay.mode);
 	list_init(&s->turn);
-	timer_init(&s->timer, on_timer);
+	timer_init(&s->timer, WORKER_TIMER_SESSION);
 	list_push_back(&w->sessions, &s->node);
 }
 

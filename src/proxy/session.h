@@ -86,6 +86,8 @@ struct session {
 void session_start(struct worker *w, int fd, const struct endpoint *peer, struct service *service);
 /* An epoll event of one end. */
 void session_event(struct session *s, unsigned side, uint32_t events);
+/* Its timer has fired. */
+void session_timer(struct timer *t, uint64_t now_ms);
 /* A turn for bulk: one quantum each way. */
 void session_turn(struct session *s);
 /* Ends the session: logs, releases, closes. A session ends in a clean close only for CLOSE_DONE; in

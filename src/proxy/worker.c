@@ -409,7 +409,10 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	sweep_init(&w->sweep);
 	object_pool_init(&w->session_pool, sizeof(struct session));
 	timer_wheel_init(&w->timers, clock_now_ms());
-	timer_init(&w->offer_all, offer_all);
+	timer_wheel_on(&w->timers, WORKER_TIMER_SESSION, session_timer);
+	timer_wheel_on(&w->timers, WORKER_TIMER_LISTENER, listener_timer);
+	timer_wheel_on(&w->timers, WORKER_TIMER_OFFER, offer_all);
+	timer_init(&w->offer_all, WORKER_TIMER_OFFER);
 	w->tcp = (struct tcp_options){
 		.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
 		.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,

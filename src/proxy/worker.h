@@ -34,6 +34,9 @@
 enum event_tag { TAG_END_0, TAG_END_1, TAG_LISTENER, TAG_MAILBOX };
 #define TAG_BITS UINT64_C(3)
 
+/* Kinds of timers in a worker's wheel. */
+enum worker_timer { WORKER_TIMER_SESSION, WORKER_TIMER_LISTENER, WORKER_TIMER_OFFER };
+
 /* What all workers use; outlives them. */
 struct worker_shared {
 	const struct config *config;

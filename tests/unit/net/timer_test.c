@@ -18,6 +18,8 @@ struct alarm {
 	uint64_t again_ms;
 };
 
+enum { OTHER, RING };
+
 static void ring(struct timer *t, uint64_t now_ms)
 {
 	struct alarm *a = list_entry(t, struct alarm, timer);
@@ -45,7 +47,8 @@ static void fires_at_its_millisecond(void **state)
 		uint64_t start = 1234567, due = start + delays[i];
 
 		timer_wheel_init(&w, start);
-		timer_init(&a.timer, ring);
+		timer_wheel_on(&w, RING, ring);
+		timer_init(&a.timer, RING);
 		timer_arm(&w, &a.timer, due);
 		timer_wheel_advance(&w, due - 1);
 		assert_int_equal(a.times, 0);
@@ -66,8 +69,9 @@ static void sleeping_as_told_is_never_late(void **state)
 
 	(void)state;
 	timer_wheel_init(&w, now);
+	timer_wheel_on(&w, RING, ring);
 	assert_int_equal(timer_wheel_wait_ms(&w, now), -1);
-	timer_init(&a.timer, ring);
+	timer_init(&a.timer, RING);
 	timer_arm(&w, &a.timer, due);
 	while (a.times == 0) {
 		int wait = timer_wheel_wait_ms(&w, now);
@@ -92,9 +96,10 @@ static void many_random_timers_agree_with_a_list(void **state)
 
 	(void)state;
 	timer_wheel_init(&w, now);
+	timer_wheel_on(&w, RING, ring);
 	for (size_t i = 0; i < N; i++) {
 		alarms[i] = (struct alarm){0};
-		timer_init(&alarms[i].timer, ring);
+		timer_init(&alarms[i].timer, RING);
 		timer_arm(&w, &alarms[i].timer,
 		          now + 1 + rng_below(&rng, 1u << rng_below(&rng, 22)));
 	}
@@ -125,8 +130,9 @@ static void a_timer_may_cancel_one_that_is_due_too(void **state)
 
 	(void)state;
 	timer_wheel_init(&w, 0);
-	timer_init(&a.timer, ring);
-	timer_init(&b.timer, ring);
+	timer_wheel_on(&w, RING, ring);
+	timer_init(&a.timer, RING);
+	timer_init(&b.timer, RING);
 	a.wheel = &w;
 	a.victim = &b;
 	timer_arm(&w, &a.timer, 10);
@@ -145,8 +151,9 @@ static void a_timer_may_arm_itself_again(void **state)
 
 	(void)state;
 	timer_wheel_init(&w, now);
+	timer_wheel_on(&w, RING, ring);
 	a.wheel = &w;
-	timer_init(&a.timer, ring);
+	timer_init(&a.timer, RING);
 	timer_arm(&w, &a.timer, 3);
 	for (; now <= 15; now++)
 		timer_wheel_advance(&w, now);
@@ -161,7 +168,8 @@ static void a_time_that_has_passed_fires_at_once(void **state)
 
 	(void)state;
 	timer_wheel_init(&w, 1000);
-	timer_init(&a.timer, ring);
+	timer_wheel_on(&w, RING, ring);
+	timer_init(&a.timer, RING);
 	timer_arm(&w, &a.timer, 10);
 	assert_true(timer_wheel_wait_ms(&w, 1000) <= 1);
 	timer_wheel_advance(&w, 1001);

@@ -110,6 +110,7 @@ static void *writer(void *arg)
 	uint64_t reported = 0;
 
 	(void)arg;
+	pthread_setname_np(pthread_self(), "log");
 	pthread_mutex_lock(&sink.lock);
 	for (;;) {
 		while (sink.used == 0 && !sink.stopping)

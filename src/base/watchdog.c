@@ -207,6 +207,7 @@ static void *watch(void *arg)
 	struct timespec next;
 
 	(void)arg;
+	pthread_setname_np(pthread_self(), "watchdog");
 	pthread_mutex_lock(&dog.lock);
 	while (!dog.stopping) {
 		clock_gettime(CLOCK_MONOTONIC, &next);

@@ -361,6 +361,7 @@ static void *run(void *arg)
 	char name[16];
 
 	snprintf(name, sizeof(name), "worker-%u", (unsigned)(w - w->shared->workers));
+	pthread_setname_np(pthread_self(), name);
 	heartbeat_begin(&w->beat, name, wake, w);
 
 	set_clock(w);

@@ -218,7 +218,7 @@ def test_affinity_of_a_session_that_ends_in_the_old_process(db, generations, pee
 def test_hard_limits_hold_across_generations(db, generations, peer):
     backend = peer(Identity, "sa-1")
     db.add("sa-1", backend, hard_limit=10)
-    g = generations()
+    g = generations(EDGEPROXY_QUEUE_MAX=0)
     socks = []
     with contextlib.ExitStack() as stack:
         for generation in range(3):

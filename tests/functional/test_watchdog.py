@@ -68,10 +68,17 @@ def tids(pid):
     return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
 
 
+def is_watched(pid, tid):
+    with open(f"/proc/{pid}/task/{tid}/comm") as file:
+        name = file.read().strip()
+    return tid == pid or name.startswith("worker-")
+
+
 def waits_in(pid, numbers):
-    """The thread that waits in one of these system calls."""
+    """The thread that waits in one of these system calls: a worker, or the control thread."""
     def look():
-        return [tid for tid in tids(pid) if syscall_word(pid, tid) in numbers]
+        return [tid for tid in tids(pid)
+                if is_watched(pid, tid) and syscall_word(pid, tid) in numbers]
     return until(look, "a thread that waits")[0]
 
 

@@ -36,7 +36,7 @@ enum condition { ANSWERS, REFUSES, HANGS };
 
 struct sim_backend {
 	struct backend_row row;
-	char id[8];
+	char id[16];
 	bool listed; /* has a row */
 	enum condition condition;
 	uint64_t answers_since_ms;

@@ -43,6 +43,7 @@ class Variant:
     cc: str
     options: tuple
     marker: str = ""  # pytest -m, unless all is asked for; "": every functional test
+    relay: str = "auto"  # the relay mode wherever a test does not ask for another
     tested: bool = True  # False: it must build without a warning, and serve the demo and the bench
 
     @property
@@ -56,10 +57,10 @@ SANITIZER = ("--buildtype=debugoptimized", "-Dwerror=false",
 VARIANTS = {
     v.name: v
     for v in (
-        Variant("gcc-debug", "gcc", ("--buildtype=debugoptimized", "-Dwerror=true")),
+        Variant("gcc-debug", "gcc", ("--buildtype=debugoptimized", "-Dwerror=true"), relay="copy"),
         Variant("asan", "gcc", (*SANITIZER, "-Db_sanitize=address,undefined")),
         Variant("tsan", "gcc", (*SANITIZER, "-Db_sanitize=thread"), "concurrency"),
-        Variant("clang-debug", "clang", ("--buildtype=debug", "-Dwerror=true")),
+        Variant("clang-debug", "clang", ("--buildtype=debug", "-Dwerror=true"), relay="splice"),
         Variant("release", "gcc", ("--buildtype=release", "-Dwerror=true"), tested=False),
     )
 }
@@ -271,6 +272,7 @@ def run_variant(variant, arguments):
     folder = BUILD / f"test-{variant.name}"
     env = {k: v for k, v in os.environ.items() if not k.startswith("EDGEPROXY_") or "_TEST_" in k}
     env.update(RUNTIME)
+    env.setdefault("EDGEPROXY_TEST_EVERYWHERE", f"EDGEPROXY_RELAY_MODE={variant.relay}")
     if not build(variant, folder):
         return {"build": FAIL}
     if not variant.tested:

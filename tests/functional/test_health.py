@@ -155,10 +155,20 @@ def test_the_check_says_no_though_the_database_says_healthy(db, peer, start, pai
 def test_no_backend_is_left(db, peer, start):
     db.add("a", peer(Identity, "a"))
     db.check("*", "tcp", port=peer(Refusing).addr[1], **FAST)
-    proxy = start()
+    proxy = start(EDGEPROXY_HEALTHY_PANIC_THRESHOLD=0)
     assert down(proxy)["reason"] == "connect refused"
     assert proxy.label(BR) == ""
     assert proxy.wait_session()["reason"] == "no-backend"
+
+
+def test_when_none_is_left_all_are(db, peer, start):
+    """Panic: rather than nobody, those who fail their checks."""
+    db.add("a", peer(Identity, "a"))
+    db.check("*", "tcp", port=peer(Refusing).addr[1], **FAST)
+    proxy = start()
+    down(proxy)
+    proxy.wait_event("panic_entered")
+    assert proxy.label(BR) == "a"
 
 
 def test_nothing_is_checked_by_default(db, peer, start):

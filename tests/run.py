@@ -42,7 +42,7 @@ class Variant:
     name: str
     cc: str
     options: tuple
-    marker: str = ""  # pytest -m, unless all is asked for; "": every functional test
+    marker: str = ""  # pytest -m, unless the variant was asked for; "": every functional test
     relay: str = "auto"  # the relay mode wherever a test does not ask for another
     tested: bool = True  # False: it must build without a warning, and serve the demo and the bench
 
@@ -284,7 +284,7 @@ def run_variant(variant, arguments):
     return {
         "unit": unit_tests(variant, folder, prefix, env, arguments.word),
         "functional": functional_tests(variant, folder, prefix, env, arguments.word,
-                                       "" if arguments.all else variant.marker),
+                                       "" if arguments.variant else variant.marker),
     }
 
 

@@ -209,6 +209,7 @@ static void wait_for_place(struct session *s)
 {
 	struct choice choice;
 
+	set_starved(s, false); /* who waits needs no descriptor */
 	waiting_join(s);
 	if (s->state == SESSION_QUEUE && find_place(s, &choice) == 0)
 		waiting_release(s->worker, choice.binding.slot); /* we have one already */

@@ -371,6 +371,7 @@ void dial_event(struct session *s, uint32_t events)
 		return;
 	}
 	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
+	s->due_ms = (uint32_t)(w->now_ms + SETTLE_MS);
 	s->connected = true;
 	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
 	             w->now_ms);

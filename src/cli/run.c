@@ -530,7 +530,7 @@ static void stop(struct runner *r, int signal)
 	uint32_t left;
 
 	if (successor_starts(r))
-		successor_leave(r);
+		successor_refuse(r, clock_now_ms());
 	if (signal != 0)
 		drain(r, signal);
 	left = live_own_total(r->live);

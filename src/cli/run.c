@@ -221,7 +221,7 @@ static int make_state(struct runner *r)
 		.v6_bits = (unsigned)c->binding_prefix_v6,
 		.seed = random_seed(),
 	});
-	r->queue = queue_new((uint32_t)c->queue_max, worker_count(c));
+	r->queue = queue_new((uint32_t)c->queue_max, (unsigned)c->workers);
 	if (r->affinity == NULL || r->queue == NULL || make_client_limits(r) != 0)
 		return -ENOMEM;
 	return state_file_new(
@@ -274,7 +274,7 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 		.affinity = r->affinity,
 		.client_limits = r->client_limits,
 		.queue = r->queue,
-		.workers = worker_count(c),
+		.workers = (unsigned)c->workers,
 		.max_conn = max_conn,
 		.seed = c->random_seed != 0 ? c->random_seed : random_seed(),
 		.paused = true,
@@ -342,6 +342,8 @@ static int start(struct runner *r, uint64_t started_ns)
 	struct log_line l;
 	int err;
 
+	/* Queue and crew must agree, whatever becomes of the affinity meanwhile. */
+	r->config.workers = worker_count(&r->config);
 	special_init();
 	err = check_congestion("EDGEPROXY_TCP_CONGESTION", r->config.tcp_congestion);
 	if (err == 0)
@@ -372,7 +374,7 @@ static int start(struct runner *r, uint64_t started_ns)
 	log_begin(&l, LOG_INFO, "ready");
 	log_str(&l, "version", EDGEPROXY_VERSION);
 	log_str(&l, "pop_region", r->config.region);
-	log_uint(&l, "workers", worker_count(&r->config));
+	log_uint(&l, "workers", r->config.workers);
 	log_uint(&l, "max_conn", max_conn);
 	log_ms(&l, "startup_ms", clock_now_ns() - started_ns);
 	log_end(&l);
@@ -530,7 +532,7 @@ static void stop(struct runner *r, int signal)
 	uint32_t left;
 
 	if (successor_starts(r))
-		successor_leave(r);
+		successor_refuse(r, clock_now_ms());
 	if (signal != 0)
 		drain(r, signal);
 	left = live_own_total(r->live);

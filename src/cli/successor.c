@@ -452,17 +452,6 @@ static void drain(struct runner *r, uint64_t now_ms)
 	tell_news(r);
 }
 
-void successor_leave(struct runner *r)
-{
-	if (successor_serves(r)) {
-		tell_news(r);
-	} else if (successor_starts(r)) {
-		kill(r->successor.pid, SIGKILL);
-		fail(r, "this process was told to stop");
-	}
-	forget(&r->successor);
-}
-
 /* ---- the conversation ---- */
 
 static int on_message(struct runner *r, struct handover_message *m, uint64_t now_ms)
@@ -492,11 +481,43 @@ static int on_message(struct runner *r, struct handover_message *m, uint64_t now
 	return -EPROTO;
 }
 
+/* What it has said by now. */
+static int listen_to_it(struct runner *r, uint64_t now_ms)
+{
+	struct handover_message m;
+	int err = 0;
+
+	while (err == 0 && !successor_serves(r)) {
+		err = handover_receive(r->successor.link, &m);
+		if (err == 0) {
+			err = on_message(r, &m, now_ms);
+			handover_close_fds(&m);
+		}
+	}
+	return err == -EAGAIN ? 0 : err;
+}
+
+void successor_refuse(struct runner *r, uint64_t now_ms)
+{
+	/* It may accept by now, and then it stays: its clients are nobody else's. */
+	if (r->successor.state == SUCCESSOR_TAKING)
+		(void)listen_to_it(r, now_ms);
+	if (successor_serves(r))
+		return;
+	kill(r->successor.pid, SIGKILL);
+	fail(r, "this process was told to stop");
+}
+
+void successor_leave(struct runner *r)
+{
+	tell_news(r);
+	forget(&r->successor);
+}
+
 void successor_tick(struct runner *r, uint64_t now_ms)
 {
 	struct successor *s = &r->successor;
-	struct handover_message m;
-	int err = 0;
+	int err;
 
 	if (s->state == SUCCESSOR_NONE)
 		return;
@@ -504,15 +525,7 @@ void successor_tick(struct runner *r, uint64_t now_ms)
 		drain(r, now_ms);
 		return;
 	}
-	while (err == 0 && !successor_serves(r)) {
-		err = handover_receive(s->link, &m);
-		if (err == 0) {
-			err = on_message(r, &m, now_ms);
-			handover_close_fds(&m);
-		}
-	}
-	if (err == -EAGAIN)
-		err = 0;
+	err = listen_to_it(r, now_ms);
 	if (err == 0 && s->state == SUCCESSOR_COPYING)
 		err = copy(r, now_ms);
 	else if (err == 0 && s->state == SUCCESSOR_PAUSING && crew_stopped(r->crew))

@@ -26,7 +26,10 @@ void successor_tick(struct runner *r, uint64_t now_ms);
 bool successor_starts(const struct runner *r);
 /* Has this process retired? */
 bool successor_serves(const struct runner *r);
-/* This process ends: ends an upgrade that is under way; a retired one tells its last news. */
+/* This process is told to stop while an upgrade is under way: ends that, unless the new process
+ * accepts already; then this one has retired. */
+void successor_refuse(struct runner *r, uint64_t now_ms);
+/* A retired process ends: it tells its last news. */
 void successor_leave(struct runner *r);
 
 #endif

@@ -68,9 +68,12 @@ static bool is_served(const struct table *t, const struct pool *p)
 
 static void on_panic(void *arg, const struct panic_change *change)
 {
-	const struct fault_watch *w = arg;
+	struct fault_watch *w = arg;
 	struct log_line l;
 
+	/* Sessions that panic has kept where something speaks against their backend. */
+	if (!change->panic)
+		w->end_sessions |= w->drain.shutdown_sessions;
 	if (!is_served(change->table, change->pool))
 		return;
 
@@ -103,12 +106,13 @@ static void compare_faults(struct fault_watch *w, uint64_t now_ms)
 		if (now == before)
 			continue;
 		w->faults_seen[slot] = now;
-		if (now == 0) {
+		if (now == 0)
 			slowstart_begin(w->slowstart, slot, now_ms);
-		} else if (before == 0) {
+		else if (before == 0)
 			slowstart_cancel(w->slowstart, slot);
+		/* Which of them end a session, and which do not, drain_judge() says. */
+		if ((now & ~before) != 0)
 			w->end_sessions |= w->drain.shutdown_sessions;
-		}
 	}
 }
 

@@ -209,6 +209,7 @@ static void wait_for_place(struct session *s)
 {
 	struct choice choice;
 
+	set_starved(s, false); /* who waits needs no descriptor */
 	waiting_join(s);
 	if (s->state == SESSION_QUEUE && find_place(s, &choice) == 0)
 		waiting_release(s->worker, choice.binding.slot); /* we have one already */
@@ -370,6 +371,7 @@ void dial_event(struct session *s, uint32_t events)
 		return;
 	}
 	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
+	s->due_ms = (uint32_t)(w->now_ms + SETTLE_MS);
 	s->connected = true;
 	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
 	             w->now_ms);

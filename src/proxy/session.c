@@ -106,12 +106,12 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* In full; end times are less than 2^31 ms away. */
-static uint64_t end_ms(const struct session *s)
+/* In full; it is less than 2^31 ms away as long as it matters. */
+static uint64_t due_ms(const struct session *s)
 {
 	uint64_t now_ms = s->worker->now_ms;
 
-	return now_ms + (uint64_t)(int64_t)(int32_t)(s->end_ms - (uint32_t)now_ms);
+	return now_ms + (uint64_t)(int64_t)(int32_t)(s->due_ms - (uint32_t)now_ms);
 }
 
 static uint64_t deadline_ms(const struct session *s)
@@ -128,11 +128,9 @@ static uint64_t deadline_ms(const struct session *s)
 	case SESSION_RELAY:
 		idle_limit(s, &limit_ms);
 		limit_ms += s->active_ms;
-		if (s->ending)
-			limit_ms = earlier(limit_ms, end_ms(s));
+		if (s->ending || !s->settled)
+			limit_ms = earlier(limit_ms, due_ms(s));
 		limit_ms = earlier(limit_ms, first_byte_deadline_ms(s));
-		if (!s->settled)
-			limit_ms = earlier(limit_ms, s->accept_ns / 1000000 + SETTLE_MS);
 		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
 	case SESSION_ABORT:
 		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->active_ms);
@@ -495,17 +493,22 @@ static void read_header(struct session *s)
 
 /* ---- all states ---- */
 
+void session_settle(struct session *s)
+{
+	s->settled = true;
+	socket_tune_long(s->end[BACKEND].fd, &s->worker->tcp);
+}
+
 static void relay_timeout(struct session *s, uint64_t now_ms)
 {
 	enum close_reason reason;
 	uint64_t limit_ms;
 
-	if (!s->settled && now_ms >= s->accept_ns / 1000000 + SETTLE_MS) {
-		s->settled = true;
+	if (!s->settled && now_ms >= due_ms(s)) {
 		note_success(s);
-		socket_tune_long(s->end[BACKEND].fd, &s->worker->tcp);
+		session_settle(s);
 	}
-	if (s->ending && now_ms >= end_ms(s)) {
+	if (s->ending && now_ms >= due_ms(s)) {
 		sweep_end(s);
 		return;
 	}

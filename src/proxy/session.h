@@ -42,8 +42,9 @@ enum { CLIENT, BACKEND }; /* the two ends */
 #define ABORT_FLUSH_MS 2000
 #define ABORT_POLL_MS 2
 
-/* A session that lives longer gets what only long ones need (socket_tune_long() for its backend):
- * most sessions are short, and each option is a system call. */
+/* A session that is connected for longer counts as a success of its backend, and gets what only
+ * long ones need (socket_tune_long() for its backend): most sessions are short, and each option is
+ * a system call. */
 #define SETTLE_MS 5000
 
 struct session {
@@ -62,7 +63,7 @@ struct session {
 	struct endpoint backend_addr;
 	uint32_t slot;       /* of the backend where a connection is reserved, or LIVE_NO_SLOT */
 	uint32_t connect_us; /* of the try that succeeded */
-	uint32_t end_ms;     /* monotonic, its low 32 bits: when it is to end; holds if ending */
+	uint32_t due_ms;     /* monotonic, its low 32 bits: when it ends, if ending; else settles */
 	uint32_t queue_us;   /* spent waiting for a place */
 	uint16_t retries;
 	region_id region;
@@ -73,12 +74,12 @@ struct session {
 	uint8_t abort_reason;
 	bool located : 1; /* country, region and place_source hold */
 	bool from_affinity : 1;
-	bool settled : 1;   /* has lived for SETTLE_MS */
+	bool settled : 1;   /* has been connected for SETTLE_MS */
 	bool counted : 1;   /* in client_limits */
 	bool queued : 1;    /* has waited for a place: queue_us holds */
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 	bool noted : 1;     /* the backend has had its success counted */
-	bool ending : 1;    /* its backend is gone, and end_ms holds */
+	bool ending : 1;    /* its backend is gone, and due_ms is when it ends */
 };
 
 /* Takes a client that the listener accepted (its connection is counted in live): fd, its address
@@ -99,6 +100,8 @@ struct binding session_binding(const struct session *s);
 /* For sweep.c: a relaying session of which nothing has passed either way, so that it can go to
  * another backend as if it had not been at this one. */
 bool session_unserved(const struct session *s);
+/* Once in its life, before its due_ms means its end: what long sessions get. */
+void session_settle(struct session *s);
 /* For dial.c: a backend is connected; an end of a relaying session has failed. */
 void session_connected(struct session *s);
 void session_end_failed(struct session *s, unsigned side, int err);

@@ -63,8 +63,10 @@ static bool look_at(struct session *s)
 		return true;
 	}
 	if (!s->ending) {
+		if (!s->settled)
+			session_settle(s);
 		s->ending = true;
-		s->end_ms = (uint32_t)(w->now_ms + rng_below(&w->rng, w->drain.close_spread_ms));
+		s->due_ms = (uint32_t)(w->now_ms + rng_below(&w->rng, w->drain.close_spread_ms));
 		session_arm(s);
 	}
 	return false;

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Pretends to be a new edgeproxy, up to a step: FALSE_STEP is "hello", "ready", "taken" or "go", and
-FALSE_END is "exit" or "hang". Put in the place of the program by test_upgrade.py."""
+FALSE_END is "exit" or "hang"; or all of it, but that the old process hears in one moment that this
+one accepts and that it is to stop ("stopped"). Put in the place of the program by test_upgrade.py."""
 
 import array
 import os
@@ -9,7 +10,7 @@ import socket
 import struct
 import sys
 
-HELLO, COUNTS, SOCKETS, START, READY, STATE, TAKEN, GO = range(1, 9)
+HELLO, COUNTS, SOCKETS, START, READY, STATE, TAKEN, GO, ACCEPTING = range(1, 10)
 link = socket.socket(fileno=int(os.environ["EDGEPROXY_UPGRADE_FD"]))
 link.setblocking(True)
 wire_bytes = 0
@@ -53,3 +54,9 @@ say(TAKEN)
 end("taken")
 hear(GO)
 end("go")
+# The old process sleeps meanwhile, so that it finds both at once when it wakes.
+os.kill(os.getppid(), signal.SIGSTOP)
+say(ACCEPTING)
+os.kill(os.getppid(), signal.SIGTERM)
+os.kill(os.getppid(), signal.SIGCONT)
+signal.pause()

@@ -85,6 +85,25 @@ def test_the_last_descriptor_is_a_clients(db, start, peer):
     assert len(proxy.sessions()) == 3
 
 
+def test_who_waits_for_a_place_does_not_keep_others_from_being_accepted(db, start, peer):
+    """It lacked a descriptor, and before there was one it lost its place: it needs none now."""
+    db.add("sa-1", peer(Identity, "sa-1"), soft_limit=1, hard_limit=2)
+    proxy = start(DEBUG=1, EDGEPROXY_QUEUE_TIMEOUT_MS=3600000)
+    with proxy.connect(BR) as old:
+        assert old.recv(100) == b"sa-1\n"
+        proxy.leave_fds(1)
+        with proxy.connect(BR) as starved, proxy.connect(BR) as behind:
+            proxy.wait_event("accept_paused")
+            db.set("sa-1", hard_limit=1)
+            proxy.wait_event("queued")
+            proxy.unlimit_fds()
+            proxy.wait_event("queued", count=2)
+            old.close()
+            assert starved.recv(100) == b"sa-1\n"
+            starved.close()
+            assert behind.recv(100) == b"sa-1\n"
+
+
 def test_a_dial_without_a_descriptor_ends_with_its_budget(db, start, peer):
     db.add("sa-1", peer(Identity, "sa-1"))
     proxy = start(EDGEPROXY_CONNECT_BUDGET_MS=100)

@@ -592,6 +592,45 @@ def test_agent_and_check_must_both_agree(db, peer, start, pair):
     assert proxy.label(BR) == "a"
 
 
+@pytest.mark.concurrency
+def test_a_backend_that_drains_by_its_agent_may_still_go_down(db, peer, start, pair):
+    agent, checked = peer(Speaks, b"up\n"), peer(Checked, OK)
+    db.check("backend:a", "http", port=checked.addr[1], agent_port=agent.addr[1],
+             agent_inter_ms=100, **FAST)
+    proxy = start(EDGEPROXY_ON_MARKED_DOWN="shutdown-sessions")
+    with proxy.connect(BR) as sock:
+        assert wire.read_line(sock) == "a"
+        agent.line = b"drain\n"
+        until(lambda: proxy.label(BR) == "b", "the drain")
+        sock.sendall(b"ping\n")
+        assert wire.read_line(sock) == "ping"
+        checked.answer = BAD
+        proxy.wait_session(lambda e: e["reason"] == "backend-down")
+
+
+@pytest.mark.concurrency
+def test_who_was_kept_by_panic_ends_with_it(db, peer, start, pair):
+    """Of two that are down one comes back: what is seen of the other is believed again."""
+    checked = {id: peer(Checked, OK) for id in "ab"}
+    for id in "ab":
+        db.check(f"backend:{id}", "http", port=checked[id].addr[1], **FAST)
+    proxy = start(EDGEPROXY_ON_MARKED_DOWN="shutdown-sessions")
+    with proxy.connect(BR) as sock:
+        assert wire.read_line(sock) == "a"
+        checked["b"].answer = BAD
+        down(proxy, "b")
+        checked["a"].answer = BAD
+        down(proxy, "a")
+        proxy.wait_event("panic_entered")
+        sock.sendall(b"ping\n")
+        assert wire.read_line(sock) == "ping"
+        checked["b"].answer = OK
+        proxy.wait_event("panic_left")
+        proxy.wait_session(lambda e: e["reason"] == "backend-down")
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+
+
 def test_the_weight_of_the_agent_decides_among_equals(db, peer, start):
     agent = peer(Speaks, b"10%\n")
     for id in "ab":

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from harness import BR, until
-from peers import Identity, Moody, ResetAfterAnswer, ResetAfterRequest
+from peers import Identity, Moody, ResetAfterAnswer, ResetAfterRequest, Silent
 
 # No affinity, so that each client's first choice is known; own country first, the same.
 ENV = dict(EDGEPROXY_BINDING_TTL_SECS=0, EDGEPROXY_OUTLIER_CONSECUTIVE_FAILURES=3)
@@ -85,6 +85,31 @@ def test_a_failed_trial_ejects_it_for_longer(broken, start):
     # One client a trial, and it was served by the other.
     assert failures(proxy) <= 3 + 2 + 2
     assert {s["backend"] for s in proxy.sessions()} == {"second"}
+
+
+def test_the_time_in_the_queue_is_no_success(db, start, peer):
+    """A client that has waited for longer than a success takes gets the trial, and is reset."""
+    first = peer(Silent, asleep=True)
+    db.add("first", first, **FIRST)
+    db.add("second", peer(Identity, "second"), hard_limit=1)
+    proxy = start(**ENV, EDGEPROXY_OUTLIER_BASE_EJECTION_SECS=7, DEBUG=1,
+                  EDGEPROXY_QUEUE_TIMEOUT_MS=3600000)
+    for count in range(1, 4):
+        serve(proxy, 1)
+        proxy.wait_session(count=count)
+    proxy.wait_event("backend_ejected")
+    first.wake()
+    with proxy.connect(BR) as holder, proxy.connect(BR) as waiter:
+        assert holder.recv(100) == b"second\n"
+        proxy.wait_event("queued")
+        until(lambda: first.open == 1, "a trial")
+        # It is served on by the worker, whose timers have run by the time that it serves another.
+        with proxy.connect(BR):
+            proxy.wait_event("queued", count=2)
+        first.die()
+        assert proxy.wait_event("backend_ejected", count=2)["why"] == "trial-failed"
+        assert not proxy.log.find("backend_returned")
+        waiter.close()
 
 
 def test_a_reset_before_the_first_byte_counts_where_nothing_is_sent_twice(db, start, peer):

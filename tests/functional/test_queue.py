@@ -31,9 +31,11 @@ class Waiters:
         self.count = 0
 
     def add(self, count=1, src=BR, **how):
-        socks = [self.held.enter_context(self.proxy.connect(src, **how)) for _ in range(count)]
-        self.count += count
-        self.proxy.wait_event("queued", count=self.count)
+        socks = []
+        for _ in range(count):
+            socks.append(self.held.enter_context(self.proxy.connect(src, **how)))
+            self.count += 1
+            self.proxy.wait_event("queued", count=self.count)
         return socks if count > 1 else socks[0]
 
 

@@ -383,6 +383,22 @@ def test_the_new_one_ends_at_each_step(db, generations, peer, tmp_path, monkeypa
     assert g.proxy.log.find("retired") and len(g.proxy.log.find("upgrade_failed")) == 1
 
 
+def test_the_old_one_is_told_to_stop_when_the_new_one_accepts(db, generations, peer, tmp_path,
+                                                             monkeypatch):
+    """The new one has clients that nobody else has, so it stays."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    path = binary_to_replace(tmp_path, monkeypatch)
+    g = generations(FALSE_STEP="never", FALSE_END="", FALSE_WIRE_BYTES=WIRE_BYTES)
+    false = Path(__file__).with_name("false_successor.py")
+    replace(path, script=f"#!/bin/sh\nexec {sys.executable} {false}\n")
+    g.ask()
+    pid = int(g.proxy.wait_event("upgrade_started")["successor"])
+    g.pids.append(pid)
+    g.proxy.wait_event("stopped")
+    assert alive(pid)
+    assert g.proxy.log.find("retired") and not g.proxy.log.find("upgrade_failed")
+
+
 @pytest.mark.concurrency
 def test_the_old_one_is_killed_in_the_middle(db, start, peer, port):
     """The new one serves, with the sockets if it had been given them by then."""

@@ -279,7 +279,7 @@ static void look(struct search *s, uint32_t i, unsigned region, bool under_soft)
 		s->weight = 0;
 		s->stands_to = 0;
 	}
-	s->weight += 1;
+	s->weight += (uint64_t)p->weights[i] * view.weight_percent;
 	if (s->weight > s->stands_to)
 		choose(s, i, now);
 }

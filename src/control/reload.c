@@ -199,6 +199,7 @@ static int build(struct reload *r, const struct route_rows *rows, const struct s
 		.local_region = r->options.config->region,
 		.services = set->all,
 		.service_count = set->count,
+		.panics = r->options.config->healthy_panic_threshold > 0,
 	};
 	struct table *t;
 	int rc = table_new(rows, &options, r->options.live, &t);

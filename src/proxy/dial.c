@@ -314,7 +314,8 @@ void dial_resume(struct session *s, uint32_t slot)
 						      .region = s->dial->place.region,
 					      });
 	/* Whoever gave us the place has judged the backend; but its table may not be ours. */
-	if (b == NULL || !backend_usable(b)) {
+	if (b == NULL || !backend_usable(b) ||
+	    (s->service->app[0] != '\0' && strcmp(b->app, s->service->app) != 0)) {
 		waiting_release(w, slot);
 		try_next(s, NULL);
 		return;

@@ -113,7 +113,8 @@ static bool under_soft_limit(uint32_t connections, uint32_t soft_limit, uint8_t 
 }
 
 /* What has been seen of it, or what it says of itself. */
-static enum exclusion exclusion_by_faults(const struct table *t, uint32_t slot, const char *app)
+static enum exclusion exclusion_by_faults(const struct table *t, uint32_t slot,
+                                          const struct balancer_query *q)
 {
 	unsigned faults = live_faults(t->live, slot);
 
@@ -121,7 +122,7 @@ static enum exclusion exclusion_by_faults(const struct table *t, uint32_t slot, 
 		return EXCLUDED_AGENT_MAINT;
 	if ((faults & LIVE_AGENT_DRAIN) != 0)
 		return EXCLUDED_AGENT_DRAIN;
-	if (!live_is_shut(t->live, slot) || table_in_panic(t, app))
+	if (!live_is_shut(t->live, slot) || q->panic || table_in_panic(t, q->app))
 		return EXCLUDED_NOT;
 	if ((faults & LIVE_CHECK_DOWN) != 0)
 		return EXCLUDED_CHECK_DOWN;
@@ -147,7 +148,7 @@ static enum exclusion exclusion_of(const struct table *t, const struct backend *
 		return EXCLUDED_WEIGHT;
 	if (q->app != NULL && strcmp(q->app, b->app) != 0)
 		return EXCLUDED_APP;
-	faults = exclusion_by_faults(t, b->slot, q->app);
+	faults = exclusion_by_faults(t, b->slot, q);
 	if (faults != EXCLUDED_NOT)
 		return faults;
 	if (connections >= b->hard_limit)
@@ -449,7 +450,7 @@ const struct backend *balancer_pick(const struct table *t, const struct balancer
 
 	if (s.pool == NULL)
 		return NULL;
-	s.panic = pool_in_panic(s.pool);
+	s.panic = q->panic || pool_in_panic(s.pool);
 	for (unsigned region = 0; region <= REGION_SCORE_MAX; region++)
 		if (s.score < full_score(region, 0, 1) || scan_groups(&s, region))
 			break;

@@ -43,6 +43,7 @@ struct balancer_query {
 	const char *country;       /* "" when unknown */
 	region_id region;          /* REGION_NONE when unknown */
 	const struct tried *tried; /* backends not to offer again; NULL: none */
+	bool panic;                /* faults are ignored, even where the pool is not in panic yet */
 	bool bound;                /* the client had this backend: it may in a drain's grace */
 	uint64_t now_ms;           /* of the grace */
 };

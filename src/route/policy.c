@@ -90,11 +90,12 @@ static struct binding binding_of(const struct table *t, const struct backend *b)
 
 /* Takes a place there, and one of its trials where it is to be tried. False: somebody else was
  * faster. */
-static bool take_place(const struct table *t, const struct backend *b, const char *app)
+static bool take_place(const struct table *t, const struct backend *b,
+                       const struct balancer_query *bq)
 {
 	if (!live_reserve(t->live, b->slot, b->hard_limit))
 		return false;
-	if (live_faults(t->live, b->slot) == 0 || table_in_panic(t, app) ||
+	if (live_faults(t->live, b->slot) == 0 || bq->panic || table_in_panic(t, bq->app) ||
 	    live_admit(t->live, b->slot))
 		return true;
 	live_release(t->live, b->slot);
@@ -119,7 +120,7 @@ static bool choose_by_affinity(const struct policy_query *q, const struct balanc
 	if (b == NULL || live_generation(t->live, binding.slot) != binding.generation)
 		return false;
 	terms = balancer_judge(t, b, &bound);
-	if (terms.exclusion != EXCLUDED_NOT || !take_place(t, b, bq->app))
+	if (terms.exclusion != EXCLUDED_NOT || !take_place(t, b, bq))
 		return false;
 	*ret_choice = (struct choice){
 		.backend = b,
@@ -138,11 +139,25 @@ static bool may_get_clients(const struct table *t, uint32_t slot, bool panic)
 	return !view.stated && (panic || !view.shut) && view.weight_percent > 0;
 }
 
+/* A pool without a sound member is in panic, whatever the threshold, before the control thread has
+ * noticed. */
+static bool nobody_is_sound(const struct table *t, const char *app)
+{
+	const struct pool *pool = table_pool(t, app);
+
+	if (pool == NULL || !t->panics)
+		return false;
+	for (uint32_t i = 0; i < pool->member_count; i++)
+		if (live_faults(t->live, pool->slots[i]) == 0)
+			return false;
+	return true;
+}
+
 /* Why the balancer has nothing to offer. */
 static int why_none(const struct table *t, const struct balancer_query *bq)
 {
 	const struct pool *pool = table_pool(t, bq->app);
-	bool panic = pool != NULL && pool_in_panic(pool);
+	bool panic = pool != NULL && (bq->panic || pool_in_panic(pool));
 	int why = -ENOENT;
 
 	for (uint32_t i = 0; pool != NULL && i < pool->member_count; i++) {
@@ -159,7 +174,7 @@ static int why_none(const struct table *t, const struct balancer_query *bq)
 int policy_choose(const struct policy_query *q, struct choice *ret_choice)
 {
 	const struct table *t = q->table;
-	const struct balancer_query bq = {
+	struct balancer_query bq = {
 		.app = q->service->app[0] != '\0' ? q->service->app : NULL,
 		.country = q->place->country,
 		.region = q->place->region,
@@ -173,9 +188,15 @@ int policy_choose(const struct policy_query *q, struct choice *ret_choice)
 	for (int race = 0; race < RACES_MAX; race++) {
 		const struct backend *b = balancer_pick(t, &bq, q->rng, &terms);
 
+		if (b == NULL && !bq.panic && nobody_is_sound(t, bq.app)) {
+			bq.panic = true;
+			if (choose_by_affinity(q, &bq, ret_choice))
+				return 0;
+			continue;
+		}
 		if (b == NULL)
 			return why_none(t, &bq);
-		if (!take_place(t, b, bq.app))
+		if (!take_place(t, b, &bq))
 			continue;
 		*ret_choice = (struct choice){
 			.backend = b,

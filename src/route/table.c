@@ -62,6 +62,7 @@ static int intern_regions(struct builder *b)
 	struct table *t = b->t;
 	int err;
 
+	t->panics = b->options->panics;
 	if (b->options->local_region != NULL) {
 		err = region_intern(b->options->local_region, &t->local_region);
 		if (err < 0)

@@ -93,6 +93,7 @@ struct table {
 	uint32_t check_count;
 
 	region_id local_region;
+	bool panics;
 	region_id country_region[COUNTRY_INDEX_MAX];
 	struct geo_override *overrides;
 	struct prefix_map *override_map; /* value: index of overrides */
@@ -105,6 +106,7 @@ struct table_options {
 	 */
 	struct service *const *services;
 	uint32_t service_count;
+	bool panics; /* there is a panic threshold: route/panic.h */
 };
 
 /* Control thread. rows have been validated and may go afterwards. A pool is made for each app that

@@ -12,6 +12,22 @@
 /* Below this part of its share a backend is starved: with so many picks never by chance. */
 #define SHARE_LEAST 0.3
 
+/* Then faults are ignored: see route/policy.c. */
+static bool nobody_is_sound(const struct world *w, const struct sim_session *s)
+{
+	const struct table *t = w->workers[s->worker].table;
+	const char *app = w->services[w->clients[s->client].app]->app;
+
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		const struct backend *b = &t->backends[i];
+
+		if (strcmp(b->app, app) == 0 && backend_usable(b) &&
+		    live_faults(w->live, b->slot) == 0)
+			return false;
+	}
+	return w->config.healthy_panic_threshold > 0;
+}
+
 static struct balancer_query query_of(const struct world *w, const struct sim_session *s)
 {
 	const struct sim_client *c = &w->clients[s->client];
@@ -22,6 +38,7 @@ static struct balancer_query query_of(const struct world *w, const struct sim_se
 		.region = c->place.region,
 		.tried = &s->tried,
 		.now_ms = w->now_ms,
+		.panic = nobody_is_sound(w, s),
 	};
 }
 

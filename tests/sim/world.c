@@ -99,7 +99,11 @@ static bool calm(const struct world *w)
 static void make_table(struct world *w)
 {
 	struct table_options options = {
-		.local_region = "sa", .services = w->services, .service_count = w->app_count};
+		.local_region = "sa",
+		.services = w->services,
+		.service_count = w->app_count,
+		.panics = w->config.healthy_panic_threshold > 0,
+	};
 	struct route_rows rows;
 	struct table *t;
 
@@ -380,7 +384,8 @@ static void resume(struct world *w, struct sim_session *s, uint32_t slot)
 
 	w->workers[s->worker].waiting--;
 	s->dial_deadline_ms = w->now_ms + w->config.connect_budget_ms;
-	if (b == NULL || !backend_usable(b)) {
+	if (b == NULL || !backend_usable(b) ||
+	    strcmp(b->app, w->services[w->clients[s->client].app]->app) != 0) {
 		release_slot(w, s->worker, slot);
 		try_next(w, s);
 		return;

@@ -576,6 +576,27 @@ static void test_panic(void **state)
 	assert_int_equal(choose_at(f, 0, &c), -EAGAIN); /* full, and no longer shut */
 }
 
+/* All are down, and the control thread has not noticed yet. */
+static void test_panic_before_it_is_declared(void **state)
+{
+	struct fixture *f = *state;
+	struct choice a, c;
+
+	add(f, row_with("sa", "sa", 5));
+	add(f, row_with("us", "us", 5));
+	make(f);
+	a = choose(f);
+	live_set_fault(f->live, a.backend->slot, LIVE_CHECK_DOWN, true);
+	c = choose(f); /* the other is sound */
+	assert_string_equal(c.backend->id, "us");
+	live_set_fault(f->live, c.backend->slot, LIVE_CHECK_DOWN, true);
+	assert_int_equal(choose_at(f, 0, &c), -ENOENT); /* without a threshold: nobody */
+	f->table->panics = true;
+	assert_string_equal(choose(f).backend->id, "sa");
+	live_set_fault(f->live, a.backend->slot, LIVE_AGENT_MAINT, true);
+	assert_string_equal(choose(f).backend->id, "us");
+}
+
 /* --- races --- */
 
 enum { THREADS = 4, BACKENDS = 5, LIMIT = 60, CLIENTS = 400 };
@@ -696,6 +717,7 @@ int main(void)
 		TEST(test_affinity_in_the_grace_of_a_drain),
 		TEST(test_trials_are_taken),
 		TEST(test_panic),
+		TEST(test_panic_before_it_is_declared),
 		TEST(test_races_fill_exactly_to_the_limits),
 	};
 

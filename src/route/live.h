@@ -123,6 +123,8 @@ struct live_view live_view(const struct live *l, uint32_t slot);
  * a second); 0: they may not. Set by the control thread. */
 void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms);
 bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms);
+/* What is left of it. */
+uint64_t live_grace_ms(const struct live *l, uint32_t slot, uint64_t now_ms);
 
 /* What came of connections, counted by the workers since the slot was given out. */
 struct live_outcomes {

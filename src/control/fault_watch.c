@@ -4,7 +4,11 @@
  * to nothing; when it has, all backends are looked at.
  *
  * The decisions are made below, in route/ (outlier, panic, slowstart, drain); this file feeds them
- * and writes the lines. It never touches a table's rows or a session. */
+ * and writes the lines. It never touches a table's rows or a session.
+ *
+ * What a process has seen goes to the next one from here, as does what that one takes over: here is
+ * everybody who has to know of it, but for the checker, which starts later and finds its faults in
+ * live. Values that come from outside are clamped to what this process could have come to. */
 #include "control/fault_watch.h"
 
 #include "base/log.h"

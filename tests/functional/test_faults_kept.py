@@ -13,15 +13,17 @@ NEVER = 3600000  # in milliseconds, the longest: no check that a test could see
 
 
 @pytest.fixture(params=["upgrade", "restart"])
-def life(request, generations, start, tmp_path):  # noqa: F811
+def life(request, generations, start, port, tmp_path):  # noqa: F811
     """life(...) starts a proxy; next() on what it returns is the one that follows it."""
     (tmp_path / "state").mkdir()
 
     def make(**env):
         env = {"EDGEPROXY_BINDING_TTL_SECS": 0, "EDGEPROXY_STATE_DIR": tmp_path / "state",
                "EDGEPROXY_STATE_SAVE_SECS": 0, **env}
-        return (Upgraded(generations(**env)) if request.param == "upgrade"
-                else Restarted(start, env))
+        if request.param == "upgrade":
+            return Upgraded(generations(**env))
+        # Bindings are of an address, so a restart listens on the same one.
+        return Restarted(start, {**env, "EDGEPROXY_LISTEN_ADDR": port()})
     return make
 
 

@@ -216,13 +216,15 @@ int predecessor_take_sockets(struct runner *r)
 
 /* ---- what was learnt ---- */
 
-static int import(struct runner *r, int fd, bool late, struct state_summary *ret)
+static int import(struct runner *r, int fd, bool late, struct fault_watch *faults,
+                  struct state_summary *ret)
 {
 	const struct state_import to = {
 		.live = r->live,
 		.affinity = r->affinity,
 		.ttl_ms = r->config.binding_ttl_secs * 1000,
 		.late = late,
+		.faults = faults,
 	};
 	char error[STATE_ERROR_MAX];
 	struct log_line l;
@@ -233,7 +235,7 @@ static int import(struct runner *r, int fd, bool late, struct state_summary *ret
 	log_begin(&l, LOG_WARN, "state_ignored");
 	log_str(&l, "path", "(predecessor)");
 	log_str(&l, "error", error);
-	log_str(&l, "effect", "clients are balanced anew");
+	log_str(&l, "effect", "clients are balanced and backends checked anew");
 	log_end(&l);
 	return err;
 }
@@ -252,7 +254,7 @@ static int say(struct runner *r, enum handover_kind kind, int fd)
 }
 
 /* A state that cannot be used costs bindings, not the upgrade. */
-static int take_state(struct runner *r, uint64_t *bindings)
+static int take_state(struct runner *r, uint64_t *ret_bindings)
 {
 	struct state_summary s = {0};
 	struct handover_message m;
@@ -260,13 +262,13 @@ static int take_state(struct runner *r, uint64_t *bindings)
 
 	if (err != 0)
 		return err;
-	if (import(r, m.fds[0], false, &s) == 0)
-		*bindings = s.bindings;
+	if (import(r, m.fds[0], false, NULL, &s) == 0)
+		*ret_bindings = s.bindings;
 	handover_close_fds(&m);
 	return say(r, HANDOVER_TAKEN, -1);
 }
 
-static int take_rest(struct runner *r)
+static int take_rest(struct runner *r, uint64_t *ret_faults)
 {
 	struct state_summary s = {0};
 	struct handover_message m;
@@ -274,7 +276,8 @@ static int take_rest(struct runner *r)
 
 	if (err != 0)
 		return err;
-	(void)import(r, m.fds[0], false, &s);
+	if (import(r, m.fds[0], false, r->faults, &s) == 0)
+		*ret_faults = s.faults;
 	for (uint32_t i = 0; i < m.count && r->predecessors.count < PREDECESSORS_MAX; i++) {
 		add_predecessor(r, m.fds[1 + 2 * i], m.fds[2 + 2 * i], m.pids[i]);
 		m.fds[1 + 2 * i] = -1;
@@ -286,7 +289,7 @@ static int take_rest(struct runner *r)
 
 int predecessor_take_over(struct runner *r)
 {
-	uint64_t bindings = 0;
+	uint64_t bindings = 0, faults = 0;
 	struct log_line l;
 	int err;
 
@@ -298,13 +301,14 @@ int predecessor_take_over(struct runner *r)
 	if (err == 0)
 		err = take_state(r, &bindings);
 	if (err == 0)
-		err = take_rest(r);
+		err = take_rest(r, &faults);
 	if (err != 0 && err != -EPIPE)
 		return failed("state", err);
 	log_begin(&l, err == 0 ? LOG_INFO : LOG_WARN, "took_over");
 	log_int(&l, "pid", getpid());
 	log_int(&l, "predecessor", r->takeover_pid);
 	log_uint(&l, "bindings", bindings);
+	log_uint(&l, "faults", faults);
 	log_uint(&l, "draining", r->predecessors.count);
 	if (err != 0)
 		log_str(&l, "error", "the predecessor died before it had handed over everything");
@@ -341,7 +345,7 @@ static bool hear(struct runner *r, const struct predecessor *p)
 		if (err != 0)
 			return true; /* nothing, or nothing that can be read */
 		if (m.kind == HANDOVER_NEWS)
-			(void)import(r, m.fds[0], true, &s);
+			(void)import(r, m.fds[0], true, NULL, &s);
 		handover_close_fds(&m);
 	}
 	return true;

@@ -224,6 +224,13 @@ static int make_state(struct runner *r)
 	r->queue = queue_new((uint32_t)c->queue_max, (unsigned)c->workers);
 	if (r->affinity == NULL || r->queue == NULL || make_client_limits(r) != 0)
 		return -ENOMEM;
+	return 0;
+}
+
+static int make_state_file(struct runner *r)
+{
+	const struct config *c = &r->config;
+
 	return state_file_new(
 		&(struct state_file_options){
 			.state_dir = c->state_dir,
@@ -231,6 +238,7 @@ static int make_state(struct runner *r)
 			.live = r->live,
 			.affinity = r->affinity,
 			.ttl_ms = c->binding_ttl_secs * 1000,
+			.faults = r->faults,
 		},
 		&r->state_file);
 }
@@ -248,6 +256,8 @@ static int start_control(struct runner *r)
 
 	if (err == 0) {
 		err = fault_watch_new(&faults, clock_now_ms(), &r->faults);
+		if (err == 0)
+			err = make_state_file(r);
 		if (err == 0)
 			err = reload_new(&reload, &r->reload);
 		if (err != 0)
@@ -286,7 +296,7 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 	return err;
 }
 
-static int start_checker(struct runner *r)
+static int make_checker(struct runner *r)
 {
 	const struct checker_options options = {
 		.config = &r->config,
@@ -294,7 +304,7 @@ static int start_checker(struct runner *r)
 		.concurrency = (uint32_t)r->config.health_concurrency,
 		.seed = random_seed(),
 	};
-	int err = checker_new(&options, reload_table(r->reload), &r->checker);
+	int err = checker_new(&options, &r->checker);
 	struct log_line l;
 
 	if (err == 0)
@@ -305,6 +315,17 @@ static int start_checker(struct runner *r)
 		log_str(&l, "script_dir", r->config.health_script_dir);
 	log_errno(&l, err);
 	log_end(&l);
+	return err;
+}
+
+/* With what was learnt: what was seen of backends goes on, and the first client finds it so. */
+static int start_checker(struct runner *r)
+{
+	int err = checker_start(r->checker, reload_table(r->reload), r->takeover_pid != 0);
+
+	fault_watch_tick(r->faults, clock_now_ms());
+	if (err != 0)
+		log_errno_failure("start_failed", err);
 	return err;
 }
 
@@ -358,12 +379,14 @@ static int start(struct runner *r, uint64_t started_ns)
 	}
 	err = start_control(r);
 	if (err == 0)
-		err = start_checker(r);
+		err = make_checker(r);
 	if (err == 0)
 		err = start_crew(r, max_conn);
 	/* What was learnt comes before the first client does. */
 	if (err == 0)
 		err = predecessor_take_over(r);
+	if (err == 0)
+		err = start_checker(r);
 	if (err == 0)
 		err = crew_resume(r->crew);
 	if (err != 0)

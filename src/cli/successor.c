@@ -280,12 +280,12 @@ static int say(struct runner *r, struct handover_message *m)
 	return handover_send(r->successor.link, m);
 }
 
-/* A state in memory, of what was used since then. fd or -errno. */
-static int write_state(struct runner *r, struct affinity *affinity, uint64_t since_ms)
+/* A state in memory. fd or -errno. */
+static int write_state(const struct state_source *from)
 {
 	int fd = memfd_create("edgeproxy-state", MFD_CLOEXEC);
 	struct state_writer *w = NULL;
-	int err = fd < 0 ? -errno : state_writer_new(fd, r->live, affinity, since_ms, &w);
+	int err = fd < 0 ? -errno : state_writer_new(fd, from, &w);
 
 	if (err == 0)
 		err = state_writer_finish(w);
@@ -299,7 +299,7 @@ static int write_state(struct runner *r, struct affinity *affinity, uint64_t sin
 
 static int send_counts(struct runner *r)
 {
-	int slots = write_state(r, NULL, 0);
+	int slots = write_state(&(struct state_source){.live = r->live});
 	struct handover_message m = {
 		.kind = HANDOVER_COUNTS,
 		.fd_count = r->status_fd >= 0 ? 4 : 3,
@@ -343,9 +343,14 @@ static int begin_copying(struct runner *r)
 		return -errno;
 	s->copied_ms = clock_now_ms();
 	s->state = SUCCESSOR_COPYING;
-	/* Since for ever. */
-	return state_writer_new(s->state_fd, r->live, r->affinity,
-	                        s->copied_ms - (uint64_t)INT64_MAX / 2, &s->writer);
+	return state_writer_new(s->state_fd,
+	                        &(struct state_source){
+					.live = r->live,
+					.affinity = r->affinity,
+					/* Since for ever. */
+					.since_ms = s->copied_ms - (uint64_t)INT64_MAX / 2,
+				},
+	                        &s->writer);
 }
 
 /* What was learnt, a slice a tick: it may be a million bindings. */
@@ -371,11 +376,16 @@ static int send_rest(struct runner *r, uint64_t now_ms)
 {
 	struct successor *s = &r->successor;
 	struct handover_message m = {.kind = HANDOVER_GO, .fd_count = 1};
-	uint64_t since_ms = s->copied_ms;
+	const struct state_source rest = {
+		.live = r->live,
+		.faults = r->faults, /* only here: until now they could change */
+		.affinity = r->affinity,
+		.since_ms = s->copied_ms,
+	};
 	int err;
 
 	s->copied_ms = clock_now_ms();
-	m.fds[0] = write_state(r, r->affinity, since_ms);
+	m.fds[0] = write_state(&rest);
 	if (m.fds[0] < 0)
 		return m.fds[0];
 	for (unsigned i = 0; i < r->predecessors.count; i++) {
@@ -431,7 +441,8 @@ static void tell_news(struct runner *r)
 	uint64_t since_ms = s->copied_ms;
 
 	s->copied_ms = clock_now_ms();
-	m.fds[0] = write_state(r, r->affinity, since_ms);
+	m.fds[0] = write_state(&(struct state_source){
+		.live = r->live, .affinity = r->affinity, .since_ms = since_ms});
 	if (m.fds[0] < 0 || say(r, &m) != 0)
 		s->copied_ms = since_ms; /* next time, or never if it is gone */
 	if (m.fds[0] >= 0)

@@ -4,10 +4,15 @@
  * to nothing; when it has, all backends are looked at.
  *
  * The decisions are made below, in route/ (outlier, panic, slowstart, drain); this file feeds them
- * and writes the lines. It never touches a table's rows or a session. */
+ * and writes the lines. It never touches a table's rows or a session.
+ *
+ * What a process has seen goes to the next one from here, as does what that one takes over: here is
+ * everybody who has to know of it, but for the checker, which starts later and finds its faults in
+ * live. Values that come from outside are clamped to what this process could have come to. */
 #include "control/fault_watch.h"
 
 #include "base/log.h"
+#include "control/state.h"
 #include "route/drain.h"
 #include "route/outlier.h"
 #include "route/panic.h"
@@ -177,6 +182,101 @@ void fault_watch_table(struct fault_watch *w, struct table *t, uint64_t now_ms)
 	w->end_sessions |= drain_is_due(&w->drain, t, was);
 	w->table = table_ref(t);
 	table_unref(was);
+}
+
+/* ---- from process to process ---- */
+
+/* The health thread's. */
+#define CHECKER_FAULTS (LIVE_CHECK_DOWN | LIVE_AGENT_DOWN | LIVE_AGENT_DRAIN | LIVE_AGENT_MAINT)
+
+bool fault_watch_recall(const struct fault_watch *w, uint32_t slot, uint64_t now_ms,
+                        struct state_seen *ret_seen)
+{
+	const struct live *live = w->options.live;
+	const struct backend *b = w->table != NULL ? table_backend_in_slot(w->table, slot) : NULL;
+	struct state_seen seen = {.slot = slot};
+	struct outlier_memory ejection;
+
+	if (b == NULL)
+		return false;
+	memcpy(seen.ip, b->addr.ip.b, sizeof(seen.ip));
+	seen.port = b->addr.port;
+	seen.faults = (uint8_t)(live_faults(live, slot) & CHECKER_FAULTS);
+	seen.weight_percent = (uint8_t)live_weight_percent(live, slot);
+	seen.start_ms = slowstart_past_ms(w->slowstart, slot, now_ms);
+	if (outlier_recall(w->outlier, slot, now_ms, &ejection)) {
+		seen.ejected = ejection.ejected;
+		seen.ejections = ejection.ejections;
+		seen.ejection_left_ms = ejection.left_ms;
+		seen.ejected_ms = ejection.ejected_ms;
+	}
+	if (b->state == STATE_DRAIN) {
+		seen.drains = 1;
+		seen.grace_left_ms = live_grace_ms(live, slot, now_ms);
+	}
+	*ret_seen = seen;
+	return seen.faults != 0 || seen.weight_percent != 100 || seen.start_ms != 0 ||
+	       seen.ejections != 0 || seen.drains != 0;
+}
+
+static uint64_t less(uint64_t left_ms, uint64_t age_ms)
+{
+	return left_ms > age_ms ? left_ms - age_ms : 0;
+}
+
+static uint64_t more(uint64_t past_ms, uint64_t age_ms)
+{
+	return past_ms + age_ms >= past_ms ? past_ms + age_ms : UINT64_MAX;
+}
+
+/* The grace that drain_begin() has just given anew began earlier. */
+static void restore_drain(const struct fault_watch *w, const struct backend *b, uint64_t left_ms,
+                          uint64_t now_ms)
+{
+	uint64_t most_ms = live_grace_ms(w->options.live, b->slot, now_ms);
+
+	if (b->state == STATE_DRAIN && left_ms < most_ms)
+		live_set_grace(w->options.live, b->slot, left_ms > 0 ? now_ms + left_ms : 0);
+}
+
+static void restore_faults(struct fault_watch *w, const struct state_seen *seen, uint32_t slot,
+                           uint64_t age_ms, uint64_t now_ms)
+{
+	struct live *live = w->options.live;
+	const struct outlier_memory ejection = {
+		.ejected = seen->ejected != 0,
+		.ejections = seen->ejections,
+		.left_ms = less(seen->ejection_left_ms, age_ms),
+		.ejected_ms = more(seen->ejected_ms, age_ms),
+	};
+
+	for (unsigned bit = 1; bit <= CHECKER_FAULTS; bit <<= 1)
+		if ((seen->faults & CHECKER_FAULTS & bit) != 0)
+			live_set_fault(live, slot, (enum live_fault)bit, true);
+	live_set_weight_percent(live, slot,
+	                        seen->weight_percent < 100 ? seen->weight_percent : 100);
+	outlier_restore(w->outlier, slot, &ejection, now_ms);
+	if (seen->start_ms != 0)
+		slowstart_restore(w->slowstart, slot, more(seen->start_ms, age_ms), now_ms);
+	/* It is no change: nobody begins slowly anew because of it, and no session ends. */
+	w->faults_seen[slot] = (uint8_t)live_faults(live, slot);
+}
+
+bool fault_watch_restore(struct fault_watch *w, uint32_t slot, const struct state_seen *seen,
+                         uint64_t age_ms, uint64_t now_ms)
+{
+	const struct backend *b = w->table != NULL ? table_backend_in_slot(w->table, slot) : NULL;
+	struct endpoint addr = {.port = seen->port};
+
+	if (b == NULL)
+		return false;
+	if (seen->drains != 0)
+		restore_drain(w, b, less(seen->grace_left_ms, age_ms), now_ms);
+	memcpy(addr.ip.b, seen->ip, sizeof(seen->ip));
+	if (!endpoint_equal(&b->addr, &addr))
+		return false;
+	restore_faults(w, seen, slot, age_ms, now_ms);
+	return live_faults(w->options.live, slot) != 0;
 }
 
 int fault_watch_new(const struct fault_watch_options *options, uint64_t now_ms,

@@ -9,6 +9,7 @@
 #include "route/live.h"
 #include "route/table.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fault_watch_options {
@@ -21,6 +22,7 @@ struct fault_watch_options {
 };
 
 struct fault_watch;
+struct state_seen;
 
 /* 0 or -ENOMEM. */
 MUST_CHECK int fault_watch_new(const struct fault_watch_options *options, uint64_t now_ms,
@@ -31,5 +33,16 @@ void fault_watch_free(struct fault_watch *w); /* NULL-safe */
 void fault_watch_table(struct fault_watch *w, struct table *t, uint64_t now_ms);
 /* At every tick of the control thread; nothing to do before the first table. */
 void fault_watch_tick(struct fault_watch *w, uint64_t now_ms);
+
+/* What another process should know of the backend in a slot (control/state.h). False: nothing. */
+bool fault_watch_recall(const struct fault_watch *w, uint32_t slot, uint64_t now_ms,
+                        struct state_seen *ret_seen);
+/* Takes that over, age_ms after it was recalled, for a backend of which nothing is known here yet:
+ * once, after the first table and before anybody else sets faults. Only what has an owner that can
+ * end it is taken: the faults of checks and agents are the checker's, once it starts. Of a backend
+ * that has moved to another address only its drain goes on. What follows comes with the next
+ * tick. Returns whether the backend has a fault now. */
+bool fault_watch_restore(struct fault_watch *w, uint32_t slot, const struct state_seen *seen,
+                         uint64_t age_ms, uint64_t now_ms);
 
 #endif

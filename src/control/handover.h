@@ -6,7 +6,8 @@
  *     new  READY       its own counts; it has validated everything and could accept now
  *     old  STATE       what it has learnt, while it still serves
  *     new  TAKEN       (it has read that)
- *     old  GO          it accepts no more; what it has learnt since; its own predecessors
+ *     old  GO          it accepts no more; what it has learnt since, and seen of backends; its
+ *                      own predecessors
  *     new  ACCEPTING   there is no way back from here
  *     old  NEWS …      what its sessions learn while they go on; then the end of the stream
  *

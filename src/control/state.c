@@ -25,6 +25,7 @@ _Static_assert(sizeof(struct state_header) == 56, "no padding in the file");
 _Static_assert(sizeof(struct state_record) == 16, "no padding in the file");
 _Static_assert(sizeof(struct state_backend) == 12, "no padding in the file");
 _Static_assert(sizeof(struct state_binding) == 32, "no padding in the file");
+_Static_assert(sizeof(struct state_seen) == 64, "no padding in the file");
 
 /* Backends looked at in one step of a writer. */
 #define BACKENDS_A_STEP 1024
@@ -87,12 +88,11 @@ void state_boot_id(uint8_t ret_boot[STATE_BOOT_BYTES])
 
 struct state_writer {
 	int fd;
-	const struct live *live;
-	struct affinity *affinity; /* NULL: none, or all of it is written */
-	uint64_t since_ms;
+	struct state_source from; /* affinity is NULL once all of it is written */
 	struct state_times times;
 	bool began;
 	uint32_t next_slot;
+	uint32_t next_seen; /* the same for what was seen */
 	uint32_t slot_end;
 	uint32_t *generations; /* of the backends as written, by slot; 0: none */
 	struct affinity_cursor cursor;
@@ -101,32 +101,31 @@ struct state_writer {
 	struct affinity_entry entries[AFFINITY_EXPORT_ENTRIES];
 	union {
 		struct state_binding bindings[AFFINITY_EXPORT_ENTRIES];
+		struct state_seen seen[BACKENDS_A_STEP];
 		uint8_t backends[BACKENDS_A_STEP * (sizeof(struct state_backend) + ID_ROOM)];
 	} payload;
 };
 
 _Static_assert(sizeof(((struct state_writer *)0)->payload) <= STATE_RECORD_MAX, "fits a record");
 
-int state_writer_new(int fd, const struct live *live, struct affinity *affinity, uint64_t since_ms,
-                     struct state_writer **ret_writer)
+int state_writer_new(int fd, const struct state_source *from, struct state_writer **ret_writer)
 {
 	struct state_writer *w = malloc(sizeof(*w));
 
 	if (w == NULL)
 		return -ENOMEM;
-	w->slot_end = live_slot_end(live);
+	w->slot_end = live_slot_end(from->live);
 	w->generations = calloc(w->slot_end + 1, sizeof(*w->generations));
 	if (w->generations == NULL) {
 		free(w);
 		return -ENOMEM;
 	}
 	w->fd = fd;
-	w->live = live;
-	w->affinity = affinity;
-	w->since_ms = since_ms;
+	w->from = *from;
 	w->times = state_times_now();
 	w->began = false;
 	w->next_slot = 0;
+	w->next_seen = from->faults != NULL ? 0 : w->slot_end;
 	w->cursor = (struct affinity_cursor){0};
 	w->records = 0;
 	w->bindings = 0;
@@ -203,10 +202,10 @@ static int write_backends(struct state_writer *w)
 		struct state_backend b = {.slot = slot};
 		const char *id;
 
-		if (!live_is_used(w->live, slot))
+		if (!live_is_used(w->from.live, slot))
 			continue;
-		id = live_id(w->live, slot);
-		b.generation = live_generation(w->live, slot);
+		id = live_id(w->from.live, slot);
+		b.generation = live_generation(w->from.live, slot);
 		w->generations[slot] = b.generation;
 		b.id_bytes = (uint32_t)strlen(id);
 		memcpy(p, &b, sizeof(b));
@@ -222,13 +221,32 @@ static int write_backends(struct state_writer *w)
 	return bytes > 0 ? write_record(w, STATE_BACKENDS, w->payload.backends, bytes) : 0;
 }
 
+static int write_seen(struct state_writer *w)
+{
+	size_t kept = 0;
+
+	for (int n = 0; n < BACKENDS_A_STEP && w->next_seen < w->slot_end; n++) {
+		uint32_t slot = w->next_seen++;
+
+		/* By the clock of the header; of the backend that was written only. */
+		if (w->generations[slot] != 0 &&
+		    w->generations[slot] == live_generation(w->from.live, slot) &&
+		    fault_watch_recall(w->from.faults, slot, w->times.monotonic_ms,
+		                       &w->payload.seen[kept]))
+			kept++;
+	}
+	return kept > 0 ? write_record(w, STATE_SEEN, w->payload.seen,
+	                               kept * sizeof(w->payload.seen[0]))
+	                : 0;
+}
+
 static int write_bindings(struct state_writer *w)
 {
 	size_t count, kept = 0;
 
-	if (!affinity_export(w->affinity, &w->cursor, w->since_ms, clock_now_ms(), w->entries,
-	                     &count))
-		w->affinity = NULL;
+	if (!affinity_export(w->from.affinity, &w->cursor, w->from.since_ms, clock_now_ms(),
+	                     w->entries, &count))
+		w->from.affinity = NULL;
 	for (size_t i = 0; i < count; i++) {
 		const struct affinity_entry *e = &w->entries[i];
 		struct state_binding *b = &w->payload.bindings[kept];
@@ -258,7 +276,9 @@ int state_writer_step(struct state_writer *w)
 		err = write_header(w);
 	else if (w->next_slot < w->slot_end)
 		err = write_backends(w);
-	else if (w->affinity != NULL)
+	else if (w->next_seen < w->slot_end)
+		err = write_seen(w);
+	else if (w->from.affinity != NULL)
 		err = write_bindings(w);
 	else
 		return write_record(w, STATE_END, &(struct state_end){.records = w->records},
@@ -332,6 +352,11 @@ struct parser {
 	uint8_t *known;                    /* a bit for each slot that a backend came with */
 };
 
+static bool is_known(const struct parser *p, uint32_t slot)
+{
+	return slot < LIVE_SLOTS_MAX && (p->known[slot / 8] >> slot % 8 & 1) != 0;
+}
+
 static int parse_backends(struct parser *p, const uint8_t *payload, size_t bytes)
 {
 	char id[BACKEND_ID_MAX + 1];
@@ -347,13 +372,31 @@ static int parse_backends(struct parser *p, const uint8_t *payload, size_t bytes
 			break;
 		at += (size_t)n;
 		if (p->reader == NULL) {
-			if ((p->known[b.slot / 8] >> b.slot % 8 & 1) != 0)
+			if (is_known(p, b.slot))
 				return -EBADMSG;
 			p->known[b.slot / 8] |= (uint8_t)(1u << b.slot % 8);
 		} else if (p->reader->backend != NULL) {
 			err = p->reader->backend(p->reader->arg, b.slot, b.generation, id);
 			if (err != 0)
 				return err;
+		}
+	}
+	return 0;
+}
+
+static int parse_seen(struct parser *p, const uint8_t *payload, size_t bytes)
+{
+	struct state_seen seen;
+
+	if (bytes % sizeof(seen) != 0)
+		return -EBADMSG;
+	for (size_t at = 0; at < bytes; at += sizeof(seen)) {
+		memcpy(&seen, payload + at, sizeof(seen));
+		if (p->reader == NULL) {
+			if (!is_known(p, seen.slot))
+				return -EBADMSG;
+		} else if (p->reader->seen != NULL) {
+			p->reader->seen(p->reader->arg, &seen);
 		}
 	}
 	return 0;
@@ -368,8 +411,7 @@ static int parse_bindings(struct parser *p, const uint8_t *payload, size_t bytes
 	for (size_t at = 0; at < bytes; at += sizeof(b)) {
 		memcpy(&b, payload + at, sizeof(b));
 		if (p->reader == NULL) {
-			if (b.slot >= LIVE_SLOTS_MAX ||
-			    (p->known[b.slot / 8] >> b.slot % 8 & 1) == 0)
+			if (!is_known(p, b.slot))
 				return -EBADMSG;
 		} else if (p->reader->binding != NULL) {
 			p->reader->binding(p->reader->arg, &b);
@@ -406,6 +448,8 @@ static int parse_records(struct parser *p, const uint8_t *data, size_t bytes, ui
 			err = parse_backends(p, data, r.bytes);
 		else if (r.type == STATE_BINDINGS)
 			err = parse_bindings(p, data, r.bytes);
+		else if (r.type == STATE_SEEN)
+			err = parse_seen(p, data, r.bytes);
 		data += r.bytes;
 		bytes -= r.bytes;
 	}

@@ -1,5 +1,6 @@
-/* What a process has learnt, as bytes: the affinity table and the backends that it names. For a
- * restart (control/state_file.h) and for an upgrade (control/handover.h), in one format.
+/* What a process has learnt, as bytes: the affinity table, the backends that it names, and what was
+ * seen of them. For a restart (control/state_file.h) and for an upgrade (control/handover.h), in
+ * one format.
  *
  * A header, then records, each with a type, a length and a checksum, the last of type STATE_END.
  * Records of an unknown type are skipped, so a later version may add some. Numbers are in the order
@@ -8,6 +9,7 @@
 #define CONTROL_STATE_H
 
 #include "base/check.h"
+#include "control/fault_watch.h"
 #include "route/affinity.h"
 #include "route/live.h"
 
@@ -38,6 +40,7 @@ enum state_type {
 	STATE_END = 0,      /* struct state_end */
 	STATE_BACKENDS = 1, /* struct state_backend, each with its id behind it */
 	STATE_BINDINGS = 2, /* struct state_binding */
+	STATE_SEEN = 3,     /* struct state_seen */
 };
 
 struct state_record {
@@ -63,6 +66,24 @@ struct state_binding {
 	uint64_t age_ms; /* since its last use, when the file was written */
 };
 
+/* What was seen of a backend, where there is anything to say. Spans of time are those when the file
+ * was written. Whoever reads it clamps each value to what it can be (control/fault_watch.h). */
+struct state_seen {
+	uint32_t slot;
+	uint16_t port; /* with ip: where the backend was then */
+	uint16_t ejections;
+	uint8_t ip[16];
+	uint8_t faults; /* enum live_fault without LIVE_EJECTED, or-ed; others are later's */
+	uint8_t weight_percent; /* 0..100: what its agent has left it */
+	uint8_t ejected;        /* ejected now, else ejections are still to be forgiven */
+	uint8_t drains;         /* its row said drain */
+	uint32_t zero;
+	uint64_t ejection_left_ms; /* until its trial, or until one is forgiven */
+	uint64_t ejected_ms;       /* since its first ejection in sequence */
+	uint64_t grace_left_ms;    /* of its drain */
+	uint64_t start_ms;         /* since its slow start began; 0: it is in none */
+};
+
 uint64_t state_checksum(const void *data, size_t bytes, uint64_t seed);
 
 /* ---- writing, in steps ---- */
@@ -76,10 +97,16 @@ struct state_times state_times_now(void);
 
 struct state_writer;
 
-/* Of affinity only what was used at since_ms (monotonic) or later; NULL: backends only. fd is
- * borrowed, live and affinity too. 0 or -ENOMEM. */
-MUST_CHECK int state_writer_new(int fd, const struct live *live, struct affinity *affinity,
-                                uint64_t since_ms, struct state_writer **ret_writer);
+struct state_source {
+	const struct live *live;
+	const struct fault_watch *faults; /* NULL: nothing of what was seen of backends */
+	struct affinity *affinity;        /* NULL: no bindings */
+	uint64_t since_ms;                /* of them only what was used then (monotonic) or later */
+};
+
+/* fd is borrowed, and what from points to. 0 or -ENOMEM. */
+MUST_CHECK int state_writer_new(int fd, const struct state_source *from,
+                                struct state_writer **ret_writer);
 /* Writes a little more: a good part of a millisecond. 1: there is more to come; 0: that was all;
  * -errno. */
 MUST_CHECK int state_writer_step(struct state_writer *w);
@@ -90,12 +117,14 @@ void state_writer_free(struct state_writer *w); /* NULL-safe */
 
 /* ---- reading ---- */
 
-/* Called with each backend and binding, in their order, once all of the bytes have been found to be
- * good. A binding's slot is one that came before as a backend's. NULL: not wanted. */
+/* Called with each backend, what was seen, and binding, in their order, once all of the bytes have
+ * been found to be good. The slot of the latter two is one that came before as a backend's. NULL:
+ * not wanted. */
 struct state_reader {
 	/* 0, or -errno, which ends the reading. id has an end. */
 	int (*backend)(void *arg, uint32_t slot, uint32_t generation, const char *id);
 	void (*binding)(void *arg, const struct state_binding *binding);
+	void (*seen)(void *arg, const struct state_seen *seen);
 	void *arg;
 };
 
@@ -120,12 +149,14 @@ struct state_import {
 	/* False: it replaces older bindings; true: these are late news of sessions that went on
 	 * elsewhere, and a binding to another backend, made meanwhile, is left alone. */
 	bool late;
+	struct fault_watch *faults; /* NULL: what was seen of backends is not wanted */
 };
 
 struct state_summary {
 	uint64_t bindings; /* taken over */
 	uint64_t expired;
 	uint64_t unknown; /* to backends that are not there any more */
+	uint64_t faults;  /* backends that have one now because of it */
 	uint64_t age_ms;
 };
 

@@ -24,7 +24,7 @@ struct state_file {
 	struct state_writer *writer; /* NULL: no save is under way */
 	int fd;
 	uint64_t began_ns;
-	uint64_t changes;        /* of the affinity table, when the last save began */
+	uint64_t changes;        /* of bindings and faults, when the last save began */
 	uint64_t save_at_ms;     /* the next; 0: not known yet */
 	uint64_t complain_at_ms; /* not before */
 };
@@ -48,7 +48,7 @@ int state_file_new(const struct state_file_options *options, struct state_file *
 
 static bool wanted(const struct state_file *f)
 {
-	return f->options.state_dir[0] != '\0' && f->options.ttl_ms != 0;
+	return f->options.state_dir[0] != '\0';
 }
 
 void state_file_cancel(struct state_file *f)
@@ -76,6 +76,7 @@ void state_file_load(struct state_file *f)
 		.live = f->options.live,
 		.affinity = f->options.affinity,
 		.ttl_ms = f->options.ttl_ms,
+		.faults = f->options.faults,
 	};
 	char error[STATE_ERROR_MAX] = "";
 	uint64_t began_ns = clock_now_ns();
@@ -101,11 +102,12 @@ void state_file_load(struct state_file *f)
 		log_uint(&l, "bindings", s.bindings);
 		log_uint(&l, "expired", s.expired);
 		log_uint(&l, "unknown", s.unknown);
+		log_uint(&l, "faults", s.faults);
 		log_uint(&l, "age_secs", s.age_ms / 1000);
 		log_ms(&l, "took_ms", clock_now_ns() - began_ns);
 	} else {
 		log_str(&l, "error", error);
-		log_str(&l, "effect", "clients are balanced anew");
+		log_str(&l, "effect", "clients are balanced and backends checked anew");
 	}
 	log_end(&l);
 }
@@ -122,7 +124,7 @@ static void failed(struct state_file *f, int err, uint64_t now_ms)
 	log_begin(&l, LOG_ERROR, "state_not_saved");
 	log_str(&l, "path", f->path);
 	log_errno(&l, err);
-	log_str(&l, "effect", "a restart would lose the bindings made since the last save");
+	log_str(&l, "effect", "a restart would lose what was learnt since the last save");
 	log_end(&l);
 }
 
@@ -135,9 +137,15 @@ static int begin(struct state_file *f)
 	f->fd = open(f->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (f->fd < 0)
 		return -errno;
-	/* Since for ever: no use lies so far back. */
-	err = state_writer_new(f->fd, f->options.live, f->options.affinity,
-	                       clock_now_ms() - (uint64_t)INT64_MAX / 2, &f->writer);
+	err = state_writer_new(f->fd,
+	                       &(struct state_source){
+				       .live = f->options.live,
+				       .faults = f->options.faults,
+				       .affinity = f->options.affinity,
+				       /* Since for ever: no use lies so far back. */
+				       .since_ms = clock_now_ms() - (uint64_t)INT64_MAX / 2,
+			       },
+	                       &f->writer);
 	if (err == 0)
 		return 0;
 	close(f->fd);
@@ -176,7 +184,8 @@ static uint64_t changes(const struct state_file *f)
 {
 	struct affinity_counts c = affinity_counts(f->options.affinity);
 
-	return c.hits + c.misses + c.evictions + c.expirations;
+	return c.hits + c.misses + c.evictions + c.expirations +
+	       live_fault_version(f->options.live);
 }
 
 static void step(struct state_file *f, uint64_t now_ms)

@@ -22,6 +22,7 @@ struct state_file_options {
 	struct live *live;
 	struct affinity *affinity;
 	uint64_t ttl_ms;
+	struct fault_watch *faults;
 };
 
 struct state_file;

@@ -1,6 +1,7 @@
-/* From a state's bytes into the affinity table. Backends are found by id; a binding to one that is
- * not in the present table is of no use. Bindings are put oldest first, because the affinity table
- * keeps them in the order of their last use, and evicts and collects from its end. */
+/* From a state's bytes into the affinity table, and to the watch of faults. Backends are found by
+ * id; a binding to one that is not in the present table is of no use. Bindings are put oldest
+ * first, because the affinity table keeps them in the order of their last use, and evicts and
+ * collects from its end. */
 #include "control/state.h"
 #include "route/limits.h"
 
@@ -26,7 +27,8 @@ struct collector {
 	uint64_t *keys;
 	size_t count;
 	size_t room;
-	bool failed;
+	struct state_seen *seen; /* as many as backends, at most */
+	size_t seen_count;
 };
 
 int state_slurp(int fd, uint8_t **ret_data, size_t *ret_bytes, char error[STATE_ERROR_MAX])
@@ -95,6 +97,14 @@ static void take_binding(void *arg, const struct state_binding *b)
 	c->count++;
 }
 
+static void take_seen(void *arg, const struct state_seen *seen)
+{
+	struct collector *c = arg;
+
+	if (c->seen_count < LIVE_SLOTS_MAX)
+		c->seen[c->seen_count++] = *seen;
+}
+
 static int by_key(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
@@ -126,12 +136,28 @@ static void put_all(struct collector *c, const struct state_times *now, struct s
 	}
 }
 
+static void restore_all(struct collector *c, const struct state_times *now, struct state_summary *s)
+{
+	for (size_t i = 0; i < c->seen_count; i++) {
+		struct binding to = c->backends[c->seen[i].slot];
+
+		if (to.generation != 0 && fault_watch_restore(c->to->faults, to.slot, &c->seen[i],
+		                                              s->age_ms, now->monotonic_ms))
+			s->faults++;
+	}
+}
+
 int state_import(int fd, const struct state_import *to, struct state_summary *ret,
                  char error[STATE_ERROR_MAX])
 {
 	const struct state_times now = state_times_now();
 	struct collector c = {.to = to};
-	const struct state_reader reader = {take_backend, take_binding, &c};
+	const struct state_reader reader = {
+		.backend = take_backend,
+		.binding = take_binding,
+		.seen = to->faults != NULL ? take_seen : NULL,
+		.arg = &c,
+	};
 	uint8_t boot[STATE_BOOT_BYTES];
 	struct state_header header;
 	uint8_t *data;
@@ -144,7 +170,8 @@ int state_import(int fd, const struct state_import *to, struct state_summary *re
 	c.backends = calloc(LIVE_SLOTS_MAX, sizeof(*c.backends));
 	c.all = malloc((c.room + 1) * sizeof(*c.all));
 	c.keys = malloc((c.room + 1) * sizeof(*c.keys));
-	if (c.backends == NULL || c.all == NULL || c.keys == NULL) {
+	c.seen = calloc(LIVE_SLOTS_MAX, sizeof(*c.seen)); /* memory only where touched */
+	if (c.backends == NULL || c.all == NULL || c.keys == NULL || c.seen == NULL) {
 		snprintf(error, STATE_ERROR_MAX, "out of memory");
 		err = -ENOMEM;
 	} else {
@@ -155,10 +182,12 @@ int state_import(int fd, const struct state_import *to, struct state_summary *re
 		state_boot_id(boot);
 		ret->age_ms = state_age_ms(&header, &now, boot);
 		put_all(&c, &now, ret);
+		restore_all(&c, &now, ret);
 	}
 	free(c.backends);
 	free(c.all);
 	free(c.keys);
+	free(c.seen);
 	free(data);
 	return err;
 }

@@ -14,6 +14,14 @@ void check_begin(struct check_state *s, const struct check_timing *t, uint64_t n
 	};
 }
 
+void check_adopt(struct check_state *s, bool down)
+{
+	s->down = down;
+	s->passed = true;
+	if (down)
+		s->grace_until_ms = 0;
+}
+
 uint64_t check_first_ms(const struct check_timing *t, uint64_t now_ms, struct rng *rng)
 {
 	return now_ms + rng_below(rng, t->inter_ms);

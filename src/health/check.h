@@ -30,6 +30,9 @@ enum check_change { CHECK_UNCHANGED, CHECK_WENT_DOWN, CHECK_CAME_UP };
 
 /* A backend that is seen for the first time: up until checks say otherwise. */
 void check_begin(struct check_state *s, const struct check_timing *t, uint64_t now_ms);
+/* Then, where another process has checked it before: it is down, and stays so until rise; or it is
+ * up, and takes as many failures as one that has passed. */
+void check_adopt(struct check_state *s, bool down);
 /* When its first check is due: anywhere within one interval, so that many do not start at once. */
 uint64_t check_first_ms(const struct check_timing *t, uint64_t now_ms, struct rng *rng);
 /* What a result makes of it. Before the first pass one failure is enough: a backend that was down

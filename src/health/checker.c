@@ -9,7 +9,8 @@
  * A new table comes by mail. A target that is in both tables goes on undisturbed, down if it was
  * down, while its check stays the same; a backend that has moved to another address begins anew.
  * Faults are set only in slots that the present table holds, and taken back before it is let go, so
- * no other backend can ever inherit them.
+ * no other backend can ever inherit them. Those that an earlier process has left are adopted with
+ * the first table: each then has a target that can end it, or ends there.
  *
  * Nothing here waits for a backend. What this machine lacks (descriptors, memory, ports) never
  * counts against one. */
@@ -78,6 +79,7 @@ struct checker {
 	struct mail leave;
 	pthread_t thread;
 	bool started;
+	bool continued;
 
 	/* The thread's. */
 	bool leaving;
@@ -298,6 +300,7 @@ static void add(struct checker *c, struct target_map *m, const struct target *wa
 	if (t == NULL || grow(m, wanted->slot + 1) != 0) {
 		free(t);
 		log_trouble(c, "health_not_run", wanted, "out of memory", now_ms);
+		target_forget(wanted, c->live);
 		return;
 	}
 	*t = *wanted;
@@ -305,6 +308,8 @@ static void add(struct checker *c, struct target_map *m, const struct target *wa
 	timer_init(&t->due, TIMER_DUE);
 	m->by_slot[t->slot] = t;
 	begin(t, spec, now_ms);
+	if (c->table == NULL)
+		target_adopt(t, c->live, c->continued);
 }
 
 /* A target that was there before. */
@@ -355,6 +360,8 @@ static void adopt_targets(struct checker *c, struct target_map *m, bool agents, 
 		if (!is_checked(b) || !spec_of(c, &wanted, &spec)) {
 			if (t != NULL)
 				drop(c, m, b->slot, true);
+			else if (c->table == NULL)
+				target_forget(&wanted, c->live);
 		} else if (t != NULL) {
 			renew(t, &wanted, &spec, now_ms);
 		} else {
@@ -492,11 +499,9 @@ static int start_thread(struct checker *c)
 	return -err;
 }
 
-int checker_new(const struct checker_options *options, struct table *table,
-                struct checker **ret_checker)
+int checker_new(const struct checker_options *options, struct checker **ret_checker)
 {
 	struct checker *c = calloc(1, sizeof(*c));
-	uint64_t now_ms = clock_now_ms();
 	int err;
 
 	if (c == NULL)
@@ -506,7 +511,7 @@ int checker_new(const struct checker_options *options, struct table *table,
 	c->rng.state = options->seed;
 	c->epoll_fd = -1;
 	c->mailbox.event_fd = -1;
-	timer_wheel_init(&c->wheel, now_ms);
+	timer_wheel_init(&c->wheel, clock_now_ms());
 	timer_wheel_on(&c->wheel, TIMER_DUE, on_due);
 	timer_wheel_on(&c->wheel, TIMER_DEADLINE, on_deadline);
 	object_pool_init(&c->flights, sizeof(struct flight));
@@ -518,18 +523,21 @@ int checker_new(const struct checker_options *options, struct table *table,
 	err = find_script_dir(c);
 	if (err == 0)
 		err = open_loop(c);
-	if (err == 0) {
-		c->context.epoll_fd = c->epoll_fd;
-		c->context.script_dir = c->script_dir;
-		adopt_table(c, table_ref(table), now_ms);
-		err = start_thread(c);
-	}
 	if (err != 0) {
 		checker_free(c);
 		return err;
 	}
+	c->context.epoll_fd = c->epoll_fd;
+	c->context.script_dir = c->script_dir;
 	*ret_checker = c;
 	return 0;
+}
+
+int checker_start(struct checker *c, struct table *table, bool continued)
+{
+	c->continued = continued;
+	adopt_table(c, table_ref(table), clock_now_ms());
+	return start_thread(c);
 }
 
 static void end_all(struct checker *c, struct target_map *m)

@@ -9,6 +9,7 @@
 #include "route/live.h"
 #include "route/table.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* When checks start, in steps of this: those of one step are one wake-up. */
@@ -25,10 +26,14 @@ struct checker_options {
 	uint64_t seed;
 };
 
-/* Control thread. Starts the thread with a table; 0 or -errno (-ENOENT, -ENOTDIR …: no such folder
- * as EDGEPROXY_HEALTH_SCRIPT_DIR). */
-MUST_CHECK int checker_new(const struct checker_options *options, struct table *table,
-                           struct checker **ret_checker);
+/* Control thread. Nothing is checked yet. 0 or -errno (-ENOENT, -ENOTDIR …: no such folder as
+ * EDGEPROXY_HEALTH_SCRIPT_DIR). */
+MUST_CHECK int checker_new(const struct checker_options *options, struct checker **ret_checker);
+/* Control thread. Starts the thread with a table. Faults of checks and agents that are set in live
+ * by then are those of an earlier process: they go on from there, and are taken back where nobody
+ * is checked any more. continued: that process was checking until now, so this is nobody's first
+ * sight. 0 or -errno. */
+MUST_CHECK int checker_start(struct checker *c, struct table *table, bool continued);
 /* Control thread. Hands it a new table. Out of memory: it keeps what it has, and -ENOMEM. */
 MUST_CHECK int checker_post_table(struct checker *c, struct table *table);
 /* Ends the thread and what it has under way; nothing is changed in live. NULL-safe. */

@@ -136,7 +136,16 @@ void target_result(struct target *t, struct live *live, const struct check_spec 
 		check_ended(t, live, spec, passed, probe->reason, now_ms);
 }
 
-void target_forget(struct target *t, struct live *live)
+void target_adopt(struct target *t, const struct live *live, bool continued)
+{
+	bool down = (live_faults(live, t->slot) & LIVE_CHECK_DOWN) != 0;
+
+	/* What an agent said last is in live, and needs nothing here. */
+	if (!t->agent && (down || continued))
+		check_adopt(&t->state, down);
+}
+
+void target_forget(const struct target *t, struct live *live)
 {
 	if (!t->agent) {
 		live_set_fault(live, t->slot, LIVE_CHECK_DOWN, false);

@@ -38,7 +38,10 @@ struct target {
  * changed. */
 void target_result(struct target *t, struct live *live, const struct check_spec *spec,
                    enum probe_verdict verdict, const struct probe *probe, uint64_t now_ms);
+/* One that has just begun goes on from what live says that an earlier process has found. continued:
+ * that process was checking it until now. */
+void target_adopt(struct target *t, const struct live *live, bool continued);
 /* Nothing is said of the backend any more. */
-void target_forget(struct target *t, struct live *live);
+void target_forget(const struct target *t, struct live *live);
 
 #endif

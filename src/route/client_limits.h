@@ -2,7 +2,9 @@
  * client is an address, or all that share its first bits: of IPv6 usually a /64.
  *
  * Bounded: where a new client finds the table full, the one that has had no connection for longest
- * is forgotten; where all have some, the new client is let in without being counted. Sharded, one
+ * is forgotten; where all have some, the new client is let in without being counted. Of one process
+ * alone: in an upgrade what a client has in those that drain is not counted in the new one. To hand
+ * it over exactly, each would have to tell the others of every end of a session. Sharded, one
  * short lock a shard; any thread. Times are nanoseconds of a monotonic clock, given by the caller.
  */
 #ifndef ROUTE_CLIENT_LIMITS_H

@@ -631,12 +631,18 @@ void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms)
 	                      memory_order_relaxed);
 }
 
-bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms)
+uint64_t live_grace_ms(const struct live *l, uint32_t slot, uint64_t now_ms)
 {
 	uint32_t until_s = atomic_load_explicit(&slot_at(l, slot)->grace_until_s,
 	                                        memory_order_relaxed);
+	uint64_t until_ms = (uint64_t)until_s * 1000;
 
-	return now_ms < (uint64_t)until_s * 1000;
+	return now_ms < until_ms ? until_ms - now_ms : 0;
+}
+
+bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms)
+{
+	return live_grace_ms(l, slot, now_ms) > 0;
 }
 
 /* ---- outcomes ---- */

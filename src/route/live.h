@@ -76,7 +76,8 @@ MUST_CHECK bool live_reserve(struct live *l, uint32_t slot, uint32_t hard_limit)
 void live_release(struct live *l, uint32_t slot);
 
 /* What has been seen of a backend that speaks against new clients, whatever its row says. Each is
- * set and cleared by one owner, in any thread; a slot given to another backend has none. */
+ * set and cleared by one owner, in any thread; a slot given to another backend has none. Before its
+ * owners start, the control thread may set what an earlier process has seen. */
 enum live_fault {
 	LIVE_CHECK_DOWN = 1 << 0, /* active health checks: the health thread */
 	LIVE_EJECTED = 1 << 1,    /* outlier detection: the control thread */
@@ -123,6 +124,8 @@ struct live_view live_view(const struct live *l, uint32_t slot);
  * a second); 0: they may not. Set by the control thread. */
 void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms);
 bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms);
+/* What is left of it. */
+uint64_t live_grace_ms(const struct live *l, uint32_t slot, uint64_t now_ms);
 
 /* What came of connections, counted by the workers since the slot was given out. */
 struct live_outcomes {

@@ -198,17 +198,24 @@ static uint64_t ejection_ms(const struct outlier_options *options, unsigned ejec
 	return ms < most ? ms : most;
 }
 
-/* Also again, after a trial. */
-static void eject(const struct tick *k, uint32_t slot, enum outlier_cause cause)
+static struct watched *watch(struct outlier *o, uint32_t slot)
 {
-	struct outlier *o = k->o;
 	struct watched *w = &o->by_slot[slot];
-	uint64_t ms;
 
 	if (w->phase == NOT_WATCHED) {
 		*w = (struct watched){.generation = live_generation(o->live, slot)};
 		o->watched[o->watched_count++] = slot;
 	}
+	return w;
+}
+
+/* Also again, after a trial. */
+static void eject(const struct tick *k, uint32_t slot, enum outlier_cause cause)
+{
+	struct outlier *o = k->o;
+	struct watched *w = watch(o, slot);
+	uint64_t ms;
+
 	if (w->phase != TRIAL)
 		w->since_ms = k->now_ms;
 	if (w->ejections < UINT16_MAX)
@@ -414,4 +421,43 @@ void outlier_tick(struct outlier *o, const struct table *t, uint64_t now_ms,
 		look_at_failed(&k);
 	if (o->options.stdev_factor > 0 && now_ms >= o->interval_end_ms)
 		end_interval(&k);
+}
+
+/* ---- from process to process ---- */
+
+bool outlier_recall(const struct outlier *o, uint32_t slot, uint64_t now_ms,
+                    struct outlier_memory *ret_memory)
+{
+	const struct watched *w = &o->by_slot[slot];
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	if (w->phase == NOT_WATCHED || w->generation != live_generation(o->live, slot))
+		return false;
+	*ret_memory = (struct outlier_memory){
+		.ejected = w->phase != RETURNED,
+		.ejections = w->ejections,
+		.left_ms = w->phase != TRIAL && w->until_ms > now_ms ? w->until_ms - now_ms : 0,
+		.ejected_ms = now_ms > w->since_ms ? now_ms - w->since_ms : 0,
+	};
+	return true;
+}
+
+void outlier_restore(struct outlier *o, uint32_t slot, const struct outlier_memory *memory,
+                     uint64_t now_ms)
+{
+	const struct outlier_options *options = &o->options;
+	uint64_t most_ms = memory->ejected ? ejection_ms(options, memory->ejections)
+	                                   : options->interval_ms;
+	struct watched *w;
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	if ((options->consecutive_failures == 0 && options->stdev_factor == 0) ||
+	    memory->ejections == 0)
+		return;
+	w = watch(o, slot);
+	w->phase = memory->ejected ? EJECTED : RETURNED;
+	w->ejections = memory->ejections;
+	w->until_ms = now_ms + (memory->left_ms < most_ms ? memory->left_ms : most_ms);
+	w->since_ms = now_ms > memory->ejected_ms ? now_ms - memory->ejected_ms : 0;
+	set_ejected(o, slot, memory->ejected);
 }

@@ -45,6 +45,14 @@ struct outlier_change {
 	struct live_outcomes outcomes;
 };
 
+/* What is known of a backend that is or was ejected, for another process: spans, not times. */
+struct outlier_memory {
+	bool ejected;
+	uint16_t ejections;  /* in sequence, 1.. */
+	uint64_t left_ms;    /* until it is tried; else until one ejection is forgiven */
+	uint64_t ejected_ms; /* since the first in sequence */
+};
+
 struct outlier;
 
 /* NULL: out of memory. live outlives it. */
@@ -56,5 +64,15 @@ void outlier_free(struct outlier *o);
  * backend that was ejected or is back. Cheap when nothing fails: a bit a backend is looked at. */
 void outlier_tick(struct outlier *o, const struct table *t, uint64_t now_ms,
                   void (*changed)(void *arg, const struct outlier_change *change), void *arg);
+
+/* False: nothing is known of the backend that has the slot. One that is being tried counts as
+ * ejected, with nothing left. */
+bool outlier_recall(const struct outlier *o, uint32_t slot, uint64_t now_ms,
+                    struct outlier_memory *ret_memory);
+/* Takes over what another process recalled of the backend that has the slot, and of which nothing
+ * is known here. An ejection goes on, no longer than one of this process could last, and ends with
+ * its trial; it changes nothing where nobody is ejected here. */
+void outlier_restore(struct outlier *o, uint32_t slot, const struct outlier_memory *memory,
+                     uint64_t now_ms);
 
 #endif

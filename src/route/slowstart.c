@@ -67,6 +67,22 @@ void slowstart_cancel(struct slowstart *s, uint32_t slot)
 	live_set_ramp(s->live, slot, LIVE_NO_RAMP);
 }
 
+uint64_t slowstart_past_ms(const struct slowstart *s, uint32_t slot, uint64_t now_ms)
+{
+	const struct start *start = &s->by_slot[slot];
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	if (start->began_ms == 0 || start->generation != live_generation(s->live, slot))
+		return 0;
+	return now_ms > start->began_ms ? now_ms - start->began_ms : 1;
+}
+
+void slowstart_restore(struct slowstart *s, uint32_t slot, uint64_t past_ms, uint64_t now_ms)
+{
+	if (past_ms < s->length_ms)
+		slowstart_begin(s, slot, now_ms > past_ms ? now_ms - past_ms : 0);
+}
+
 /* False: it has arrived, or is another backend's slot now. */
 static bool advance(struct slowstart *s, uint32_t slot, uint64_t now_ms)
 {

@@ -21,6 +21,10 @@ void slowstart_free(struct slowstart *s);
 void slowstart_begin(struct slowstart *s, uint32_t slot, uint64_t now_ms);
 /* It is gone again. */
 void slowstart_cancel(struct slowstart *s, uint32_t slot);
+/* How long ago one that is on its way began; 0: it is not. */
+uint64_t slowstart_past_ms(const struct slowstart *s, uint32_t slot, uint64_t now_ms);
+/* It began so long ago, in another process. */
+void slowstart_restore(struct slowstart *s, uint32_t slot, uint64_t past_ms, uint64_t now_ms);
 /* Raises what is on its way. */
 void slowstart_tick(struct slowstart *s, uint64_t now_ms);
 

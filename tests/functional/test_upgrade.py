@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import wire
-from harness import BINARY, BR, US, PortHolder, join_addr, run_cli, split_addr, until
+from harness import BINARY, BR, PATIENCE_SECS, US, PortHolder, join_addr, run_cli, split_addr, until
 from peers import Blackhole, Identity
 
 LONG = dict(EDGEPROXY_HARD_STOP_AFTER_SECS=3600, EDGEPROXY_SHUTDOWN_TIMEOUT_SECS=1)
@@ -259,6 +260,49 @@ def test_max_conn_holds_across_generations(db, generations, peer):
         g.proxy.wait_event("accept_paused")
         old[0].close()
         assert waiting.recv(100) == b"sa-1\n"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_place_that_an_old_process_gives_back_is_for_who_waits_in_the_new_one(
+        db, generations, peer, killed):
+    db.add("sa-1", peer(Identity, "sa-1"), hard_limit=2)
+    g = generations(EDGEPROXY_QUEUE_TIMEOUT_MS=PATIENCE_SECS * 1000, EDGEPROXY_LOG_LEVEL="debug")
+    with contextlib.ExitStack() as stack:
+        g.upgrade()
+        held = [stack.enter_context(g.proxy.connect(BR, to=g.addr)) for _ in range(2)]
+        for sock in held:
+            assert sock.recv(100) == b"sa-1\n"
+        g.upgrade()
+        waiting = []
+        for count in (1, 2):
+            waiting.append(stack.enter_context(g.proxy.connect(US, to=g.addr)))
+            g.proxy.wait_event("queued", count=count)
+        if killed:
+            os.kill(g.pids[1], signal.SIGKILL)
+            g.proxy.wait_event("predecessor_ended", lambda e: e["sessions_lost"] == "2")
+        else:
+            # One place is for one of them: who has waited for longest.
+            held[0].close()
+            assert waiting[0].recv(100) == b"sa-1\n"
+            assert not select.select([waiting[1]], [], [], 0)[0]
+            held[1].close()
+            waiting.pop(0)
+        for sock in waiting:
+            assert sock.recv(100) == b"sa-1\n"
+
+
+def test_limits_of_one_client_are_of_one_process(db, generations, peer):
+    """Documented so: what it has in a process that drains does not count in the new one."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    g = generations(EDGEPROXY_CLIENT_MAX_CONN=1)
+    with g.proxy.connect(BR) as old:
+        assert old.recv(100) == b"sa-1\n"
+        assert g.proxy.label(BR, to=g.addr) == ""
+        g.upgrade()
+        with g.proxy.connect(BR, to=g.addr) as new:
+            assert new.recv(100) == b"sa-1\n"
+            assert g.proxy.label(BR, to=g.addr) == ""
+    g.proxy.wait_session(lambda e: e["reason"] == "client-conn-limit", count=2)
 
 
 def test_a_client_that_still_dials(db, generations, peer):

@@ -38,10 +38,18 @@ static void binding(void *arg, const struct state_binding *b)
 	s->calls++;
 }
 
+static void seen(void *arg, const struct state_seen *what)
+{
+	struct seen *s = arg;
+
+	CHECK(what->slot < LIVE_SLOTS_MAX && s->slots[what->slot] == 1);
+	s->calls++;
+}
+
 static void parse(const uint8_t *data, size_t size)
 {
 	struct seen *s = calloc(1, sizeof(*s));
-	const struct state_reader reader = {backend, binding, s};
+	const struct state_reader reader = {backend, binding, seen, s};
 	char error[STATE_ERROR_MAX] = "";
 	struct state_header h;
 	int err;

@@ -73,7 +73,11 @@ static int write_state(struct live *l, struct affinity *a, uint64_t since_ms)
 	int fd = memfd_create("state", MFD_CLOEXEC);
 
 	assert_true(fd >= 0);
-	assert_int_equal(state_writer_new(fd, l, a, since_ms, &w), 0);
+	assert_int_equal(state_writer_new(fd,
+	                                  &(struct state_source){
+						  .live = l, .affinity = a, .since_ms = since_ms},
+	                                  &w),
+	                 0);
 	assert_int_equal(state_writer_finish(w), 0);
 	state_writer_free(w);
 	return fd;
@@ -111,7 +115,8 @@ static void test_round_trip(void **state)
 	/* Other slots, and one backend less. */
 	for (unsigned i = ID_COUNT; i-- > 1;)
 		(void)hold(new, ids[i]);
-	assert_int_equal(state_import(fd, &(struct state_import){new, b, TTL_MS, false}, &s, error),
+	assert_int_equal(state_import(fd, &(struct state_import){new, b, TTL_MS, false, NULL}, &s,
+	                              error),
 	                 0);
 	assert_int_equal(s.bindings, 4000);
 	assert_int_equal(s.unknown, 1000);
@@ -143,8 +148,8 @@ static void test_ages(void **state)
 	char error[STATE_ERROR_MAX];
 
 	(void)state;
-	assert_int_equal(state_import(fd, &(struct state_import){l, b, TTL_MS, false}, &s, error),
-	                 0);
+	assert_int_equal(
+		state_import(fd, &(struct state_import){l, b, TTL_MS, false, NULL}, &s, error), 0);
 	assert_int_equal(s.bindings, 1000);
 	now_ms += TTL_MS - 5000; /* half of them are older than 5 s */
 	assert_in_range(affinity_collect(b, now_ms), 495, 560);
@@ -154,7 +159,8 @@ static void test_ages(void **state)
 
 	/* Only what is new; and what has expired meanwhile is not taken. */
 	fd = write_state(l, a, clock_now_ms() - 1005);
-	assert_int_equal(state_import(fd, &(struct state_import){l, b, 500, false}, &s, error), 0);
+	assert_int_equal(
+		state_import(fd, &(struct state_import){l, b, 500, false, NULL}, &s, error), 0);
 	assert_in_range(s.bindings + s.expired, 90, 101);
 	assert_in_range(s.bindings, 30, 50);
 	close(fd);
@@ -180,12 +186,12 @@ static void test_late_news(void **state)
 	put(a, l, 2, 0, now_ms);
 	put(b, l, 1, 1, now_ms - 1000);
 	fd = write_state(l, a, 0);
-	assert_int_equal(state_import(fd, &(struct state_import){l, b, TTL_MS, true}, &s, error),
-	                 0);
+	assert_int_equal(
+		state_import(fd, &(struct state_import){l, b, TTL_MS, true, NULL}, &s, error), 0);
 	assert_string_equal(whose(b, l, 1, now_ms), "y");
 	assert_string_equal(whose(b, l, 2, now_ms), "x");
-	assert_int_equal(state_import(fd, &(struct state_import){l, b, TTL_MS, false}, &s, error),
-	                 0);
+	assert_int_equal(
+		state_import(fd, &(struct state_import){l, b, TTL_MS, false, NULL}, &s, error), 0);
 	assert_string_equal(whose(b, l, 1, now_ms), "x");
 	close(fd);
 	live_free(l);
@@ -236,7 +242,7 @@ static void test_any_damage_is_seen(void **state)
 	int fd = write_state(l, a, 0);
 	struct state_header h;
 	unsigned calls = 0;
-	const struct state_reader reader = {nothing, nothing_either, &calls};
+	const struct state_reader reader = {nothing, nothing_either, NULL, &calls};
 	char error[STATE_ERROR_MAX];
 	uint8_t *data;
 	size_t bytes;
@@ -277,7 +283,7 @@ static void test_versions_and_unknown_records(void **state)
 	struct state_end end;
 	struct state_header h;
 	unsigned calls = 0;
-	const struct state_reader reader = {nothing, nothing_either, &calls};
+	const struct state_reader reader = {nothing, nothing_either, NULL, &calls};
 	char error[STATE_ERROR_MAX];
 	uint8_t *data, *longer;
 	size_t bytes;
@@ -318,7 +324,7 @@ static void test_file(void **state)
 	struct affinity *a = table(), *b = table();
 	uint64_t now_ms = clock_now_ms();
 	struct live *l = old_life(a, 3000, now_ms);
-	struct state_file_options o = {mkdtemp(dir), 1000, l, a, TTL_MS};
+	struct state_file_options o = {mkdtemp(dir), 1000, l, a, TTL_MS, NULL};
 	char path[PATH_MAX];
 	struct state_file *f;
 	struct stat st;

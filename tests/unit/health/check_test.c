@@ -49,6 +49,25 @@ static void rows_of_results_change_the_state(void **state)
 	assert_true(s.down);
 }
 
+static void another_process_checked_it_before(void **state)
+{
+	struct check_timing slow = timing;
+	struct check_state s = begun(&timing);
+
+	(void)state;
+	check_adopt(&s, true);
+	assert_true(s.down);
+	runs(&s, &timing, "-.-.+.-.+.+u-.-.-d");
+	s = begun(&timing);
+	check_adopt(&s, false);
+	runs(&s, &timing, "-.-.-d");
+	/* The grace is for those that were not there before. */
+	slow.grace_ms = 100000;
+	s = begun(&slow);
+	check_adopt(&s, true);
+	runs(&s, &slow, "+.-.+.-.+.+u");
+}
+
 static void one_failure_is_enough_before_the_first_pass(void **state)
 {
 	struct check_state s = begun(&timing);
@@ -156,6 +175,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows_of_results_change_the_state),
+		cmocka_unit_test(another_process_checked_it_before),
 		cmocka_unit_test(one_failure_is_enough_before_the_first_pass),
 		cmocka_unit_test(failures_within_the_grace_do_not_count),
 		cmocka_unit_test(the_state_chooses_the_interval),

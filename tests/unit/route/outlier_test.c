@@ -519,6 +519,72 @@ static void test_invariants_over_random_runs(void **state)
 	}
 }
 
+/* Another process goes on where this one stopped, in each phase. */
+static void test_from_process_to_process(void **state)
+{
+	struct fixture *f = *state;
+	struct outlier_memory m = {.ejections = 99};
+	uint32_t s;
+
+	begin(f, 4);
+	s = nth(f, 0);
+	assert_false(outlier_recall(f->outlier, s, f->now_ms, &m));
+	fails(f, s, 5);
+	assert_int_equal(tick(f, 50), 1);
+	assert_true(outlier_recall(f->outlier, s, f->now_ms + 10000, &m));
+	assert_true(m.ejected);
+	assert_int_equal(m.ejections, 1);
+	assert_int_equal(m.left_ms, 20000);
+	assert_int_equal(m.ejected_ms, 10000);
+	(void)tick(f, 30000); /* its trial */
+	assert_true(outlier_recall(f->outlier, s, f->now_ms, &m));
+	assert_true(m.ejected);
+	assert_int_equal(m.left_ms, 0);
+
+	/* The next one: it is tried there. */
+	live_set_fault(f->live, s, LIVE_EJECTED, false);
+	outlier_free(f->outlier);
+	f->outlier = outlier_new(&f->options, f->live, f->now_ms);
+	outlier_restore(f->outlier, s, &m, f->now_ms);
+	assert_true(live_is_shut(f->live, s));
+	assert_int_equal(tick(f, 0), 0);
+	assert_true(live_admit(f->live, s));
+	assert_true(live_is_shut(f->live, s));
+	works(f, s, 1);
+	assert_int_equal(tick(f, 50), 1);
+	assert_false(f->changes[0].ejected);
+	assert_int_equal(f->changes[0].ms, 30050);
+	assert_int_equal(live_faults(f->live, s), 0);
+	assert_true(outlier_recall(f->outlier, s, f->now_ms, &m));
+	assert_false(m.ejected);
+	assert_int_equal(m.left_ms, 10000);
+
+	/* And the one after that still knows that it was ejected once. */
+	outlier_free(f->outlier);
+	f->outlier = outlier_new(&f->options, f->live, f->now_ms);
+	outlier_restore(f->outlier, s, &m, f->now_ms);
+	assert_int_equal(live_faults(f->live, s), 0);
+	fails(f, s, 5);
+	assert_int_equal(tick(f, 50), 1);
+	assert_int_equal(f->changes[0].ejections, 2);
+	assert_int_equal(f->changes[0].ms, 60000);
+}
+
+static void test_nothing_to_restore(void **state)
+{
+	struct fixture *f = *state;
+	struct outlier_memory m = {.ejected = true, .left_ms = 1000};
+
+	f->options.consecutive_failures = 0;
+	f->options.stdev_factor = 0;
+	begin(f, 4);
+	outlier_restore(f->outlier, nth(f, 0), &m, f->now_ms); /* never ejected */
+	m.ejections = 1;
+	outlier_restore(f->outlier, nth(f, 0), &m, f->now_ms); /* nobody is, here */
+	assert_int_equal(live_faults(f->live, nth(f, 0)), 0);
+	assert_false(outlier_recall(f->outlier, nth(f, 0), f->now_ms, &m));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -539,6 +605,8 @@ int main(void)
 		TEST(test_equal_rates_are_no_outliers),
 		TEST(test_a_row_that_goes),
 		TEST(test_a_slot_of_another),
+		TEST(test_from_process_to_process),
+		TEST(test_nothing_to_restore),
 		TEST(test_invariants_over_random_runs),
 	};
 

@@ -55,6 +55,28 @@ static void test_the_ramp(void **state)
 	live_free(l);
 }
 
+static void test_from_process_to_process(void **state)
+{
+	struct live *l = live_new();
+	struct slowstart *s = slowstart_new(l, 10000);
+	uint32_t a = hold(l, "a");
+
+	(void)state;
+	assert_int_equal(slowstart_past_ms(s, a, 50000), 0);
+	slowstart_restore(s, a, 10000, 50000); /* it has arrived */
+	assert_int_equal(live_ramp(l, a), LIVE_NO_RAMP);
+	slowstart_restore(s, a, 4000, 50000);
+	assert_int_equal(slowstart_past_ms(s, a, 51000), 5000);
+	slowstart_tick(s, 51000);
+	assert_int_equal(live_ramp(l, a), 50);
+	slowstart_cancel(s, a);
+	assert_int_equal(slowstart_past_ms(s, a, 51000), 0);
+	slowstart_restore(s, a, 9999, 5); /* from before this clock began */
+	assert_in_range(slowstart_past_ms(s, a, 5), 1, 9999);
+	slowstart_free(s);
+	live_free(l);
+}
+
 static void test_none(void **state)
 {
 	struct live *l = live_new();
@@ -95,6 +117,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_ramp),
+		cmocka_unit_test(test_from_process_to_process),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_a_slot_of_another),
 	};

@@ -226,13 +226,14 @@ class Log:
 class Proxy:
     """One process of edgeproxy. Made by the `start` fixture, which also stops it."""
 
-    def __init__(self, db, env, limit_fds=None):
+    def __init__(self, db, env, limit_fds=None, prefix=()):
+        """prefix is a command that runs the program in its place, such as ("unshare", "--mount")."""
         self.db = db
         self.env = base_env(db, env)
         self.stopped = False
         limit = ["prlimit", f"--nofile={limit_fds}:{limit_fds}"] if limit_fds else []
         self.process = subprocess.Popen(
-            [*limit, str(BINARY)], env=self.env, cwd=str(Path(db.path).parent),
+            [*limit, *prefix, str(BINARY)], env=self.env, cwd=str(Path(db.path).parent),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.log = Log(self.process.stderr)
 

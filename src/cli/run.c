@@ -173,6 +173,8 @@ static int open_signals(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	/* splice() to a closed socket has no MSG_NOSIGNAL. */
 	signal(SIGPIPE, SIG_IGN);
+	/* A state file past a limit of file size is an error of that file, not the end of all. */
+	signal(SIGXFSZ, SIG_IGN);
 	/* Whoever started this may ignore it, and then the ends of scripts would be lost. */
 	signal(SIGCHLD, SIG_DFL);
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

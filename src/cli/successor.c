@@ -203,6 +203,7 @@ static int spawn(struct runner *r, int link)
 	sigemptyset(&none);
 	sigemptyset(&defaults);
 	sigaddset(&defaults, SIGPIPE);
+	sigaddset(&defaults, SIGXFSZ);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
 	err = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);

@@ -64,7 +64,7 @@ def no_sockets(stage):
 def no_memory(stage):
     """malloc, epoll_ctl, recv, send and splice fail with ENOMEM: only those that it hits may end"""
     ledger = stage.ledger
-    ledger.wants = {"resources", "client-reset", "server-reset", "connect-failed"}
+    ledger.wants = {"resources", "client-gone", "client-reset", "server-reset", "connect-failed"}
     shim, proxy = shimmed(stage)
     for call, rate in (("malloc", 0.02), ("epoll_ctl", 0.02), ("recv", 0.01), ("send", 0.01),
                        ("splice", 0.01)):
@@ -74,7 +74,7 @@ def no_memory(stage):
             crowd.until_more(40)
             stage.db.set("good-0", weight=stage.rng.randint(1, 9))  # a reload without memory
     shim.calm()
-    stage.idle(proxy)
+    stage.idle()
     faults = sum(count[0] for count in shim.done().values())
     ledger.settle(stage.sessions())
     ledger.wants = set()

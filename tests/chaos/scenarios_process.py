@@ -90,9 +90,11 @@ def an_hour_of_churn(stage):
     count = HOUR // 90 if stage.short else int(HOUR * stage.scale)
     storm = Storm(stage, 8, 0)
     stage.db.add("refuses", ("127.0.0.1", 9))
-    proxy = stage.start(EDGEPROXY_TRUSTED_PROXIES="unset", EDGEPROXY_LOG_LEVEL="error",
+    proxy = stage.start(wait_ready=False, EDGEPROXY_TRUSTED_PROXIES="unset",
+                        EDGEPROXY_LOG_LEVEL="error",
                         EDGEPROXY_OUTLIER_CONSECUTIVE_FAILURES="unset")
-    addr = (0, int(listening_port(proxy.pid)))
+    addr = (0, until(lambda: listening_port(proxy.pid), "a listener"))
+    until(lambda: proxy.thread_count() >= 6, "all threads")
     at_once = 100
 
     def run(how_many):
@@ -126,7 +128,7 @@ def listening_port(pid):
         cells = line.split()
         if cells[3] == "0A" and f"socket:[{cells[9]}]" in inodes:
             return int(cells[1].split(":")[1], 16)
-    raise AssertionError("it listens nowhere")
+    return 0
 
 
 def upgraded(proxy, mark):
@@ -140,7 +142,7 @@ def the_new_one_is_killed(stage):
     stage.honest(3)
     for number in range(stage.rounds(4, 40)):
         proxy = stage.start(**LONG)
-        kill_new(stage, proxy, stage.rng.uniform(0, 0.03))
+        kill_new(stage, proxy, 10 ** stage.rng.uniform(-4.5, -2))
         proxy.stop()
 
 

@@ -56,12 +56,13 @@ class Stage:
     def shim(self):
         return Shim(harness.BINARY, self.folder, self.build, self.seed)
 
-    def start(self, prefix=(), **env):
+    def start(self, prefix=(), wait_ready=True, **env):
         defaults = dict(EDGEPROXY_BINDING_TTL_SECS=0, EDGEPROXY_OUTLIER_CONSECUTIVE_FAILURES=0,
                         EDGEPROXY_RANDOM_SEED=self.seed % (1 << 32) or 1)
         proxy = harness.Proxy(self.db, {**defaults, **env}, prefix=prefix)
         self.proxies.append(proxy)
-        proxy.wait_event("ready")
+        if wait_ready:
+            proxy.wait_event("ready")
         return proxy
 
     def peer(self, kind, *args, **how):
@@ -84,9 +85,9 @@ class Stage:
     def sessions(self):
         return [event for proxy in self.proxies for event in proxy.sessions()]
 
-    def idle(self, proxy):
+    def idle(self):
         """Nothing is open any more: the log has a line for each client of the ledger."""
-        until(lambda: len(proxy.sessions()) >= self.ledger.tried, "a line for each client")
+        until(lambda: len(self.sessions()) >= self.ledger.tried, "a line for each client")
 
     def finish(self):
         """Stops everything, holds every run to what is true of each, and settles the ledger."""

@@ -148,11 +148,18 @@ def first_piece(sending):
 
 
 def converse(addr, number, up, down, sending=None):
-    """One client. (how it ended, what it compared, bytes sent); "refused" when nobody listens."""
+    """One client. (how it ended, what it compared, bytes sent, its own address); "refused" when
+    nobody listens."""
+    local = None
     comparing = Comparing(number, DOWN, down)
     sending = sending or Sending(number, UP, up, step=FIRST_BYTES)
     try:
-        with socket.create_connection(addr, timeout=PATIENCE_SECS) as sock:
+        with socket.socket() as sock:
+            sock.settimeout(PATIENCE_SECS)
+            try:
+                sock.connect(addr)
+            finally:
+                local = sock.getsockname()  # also of one that is reset as early as that
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.sendall(wire.header_v2(client_addr(number), ("127.0.0.1", 1)) +
                          REQUEST.pack(MAGIC, number, up, down) + first_piece(sending))
@@ -163,7 +170,7 @@ def converse(addr, number, up, down, sending=None):
         how = "refused"
     except OSError:
         how = "reset"
-    return how, comparing, sending.at
+    return how, comparing, sending.at, local
 
 
 def read_request(sock):
@@ -243,8 +250,8 @@ class Crowd:
                 up = min(up, 400)
                 sending = Sending(number, UP, up, step=rng.randint(1, 64), gap_secs=0.005)
             began = time.monotonic()
-            how, comparing, sent = converse(self.addr, number, up, down, sending)
-            ledger.client_ended(number, how, comparing, sent, began, up)
+            how, comparing, sent, local = converse(self.addr, number, up, down, sending)
+            ledger.client_ended(number, how, comparing, sent, began, up, local)
             self.finished += 1
             if how == "refused":
                 self._stop.wait(0.02)

@@ -3,7 +3,7 @@
 
 A variant is a compiler with its checks, built in build/test-VARIANT. Of each, the unit tests and
 the corpus replays run directly (meson names them, TAP counts their cases), then pytest drives the
-binary over tests/functional. Output is shown for what failed. The last line is "N passed, N failed",
+binary over tests/functional, and the fault suite plays its short form (TAP too). Output is shown for what failed. The last line is "N passed, N failed",
 and the exit status is 0 only when something passed and nothing failed.
 
 Nothing here knows package names (./dev does) or how a test works.
@@ -28,6 +28,7 @@ BUILD = ROOT / "build"
 CPUS = len(os.sched_getaffinity(0))
 SANITIZED_TIMEOUT = 4  # a sanitized test may take so many times longer
 FUNCTIONAL_LIMIT_S = 2400
+CHAOS_LIMIT_S = 900
 FUNCTIONAL_FAILURES = 20  # more tell nothing new, and each may have waited for its patience to end
 
 RUNTIME = {
@@ -239,6 +240,24 @@ def functional_tests(variant, folder, prefix, env, word, marker):
     return judged(count, status)
 
 
+# ---- fault suite ----
+
+
+def chaos_tests(variant, folder, env, word):
+    """The short form of the fault suite. The thread sanitizer bears nothing between it and libc,
+    and holds the threads that Python is kept busy with too far back: it is left out there."""
+    if variant.name == "tsan":
+        return Count()
+    command = [sys.executable, "tests/chaos/chaos.py", "--short", f"--build={folder}", f"-k{word}"]
+    _, count, seconds, output = run_test(
+        {"name": "chaos", "cmd": command, "env": {"EDGEPROXY_BIN": str(folder / "edgeproxy")},
+         "protocol": "tap"}, [], env, CHAOS_LIMIT_S)
+    say(f"{variant.name}: chaos: {count} ({seconds:.1f} s)")
+    say(output if count.failed else next(
+        (line for line in output.splitlines() if line.startswith("connections tried")), ""))
+    return count
+
+
 # ---- variants ----
 
 
@@ -285,6 +304,7 @@ def run_variant(variant, arguments):
         "unit": unit_tests(variant, folder, prefix, env, arguments.word),
         "functional": functional_tests(variant, folder, prefix, env, arguments.word,
                                        "" if arguments.variant else variant.marker),
+        "chaos": chaos_tests(variant, folder, env, arguments.word),
     }
 
 

@@ -80,7 +80,10 @@ def parse_arguments():
     parser.add_argument("--minutes", type=float, default=USUAL_MINUTES,
                         help=f"about how long (default: {USUAL_MINUTES:g})")
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), metavar="NAME",
-                        help="only this scenario; may be repeated: " + ", ".join(SCENARIOS))
+                        help="only this one; may be repeated. " + "; ".join(
+                            f"{name}: {what.__doc__.splitlines()[0]}".replace("%", "%%")
+                            for name, what in SCENARIOS.items()))
+    parser.add_argument("-k", dest="word", default="", help="only scenarios with this in their name")
     parser.add_argument("--short", action="store_true", help="what ./dev test runs: half a minute")
     parser.add_argument("--asan", action="store_true", help="a sanitized build (done by ./dev)")
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "chaos",
@@ -96,7 +99,7 @@ def main():
     if not harness.BINARY.exists():
         sys.exit(f"no binary {os.path.relpath(harness.BINARY)}: build it, or set EDGEPROXY_BIN")
     say(f"seed {arguments.seed}")
-    names = arguments.only or list(SCENARIOS)
+    names = [name for name in arguments.only or SCENARIOS if arguments.word in name]
     say(f"1..{len(names)}")
     rows, total = [], [0] * len(COLUMNS)
     failed = 0

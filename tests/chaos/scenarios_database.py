@@ -67,7 +67,7 @@ class Damage:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self.path}{leftover}")
         mark = self.proxy.mark()
-        self.stage.db.set("good-0", weight=self.stage.rng.randint(10, 1_000_000))
+        self.stage.db.set("good-0", weight=self.stage.rng.randint(10, 60_000))
         self.good = self.path.read_bytes()
         self.proxy.wait_event("table_loaded", since=mark)
 

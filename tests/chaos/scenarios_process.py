@@ -58,7 +58,7 @@ class Storm:
 def ten_thousand_connects(stage):
     """in about a second, against hard limits, a queue and max-conn: served or refused as configured"""
     limit, reasons = 300, ("backends-full", "queue-full", "queue-timeout")
-    count = 3000 if stage.short else 10_000
+    count = 10_000
     storm = Storm(stage, 4, 250, soft_limit=limit, hard_limit=limit)
     proxy = stage.start(EDGEPROXY_TRUSTED_PROXIES="unset", EDGEPROXY_MAX_CONN=6000,
                         EDGEPROXY_QUEUE_MAX=800, EDGEPROXY_QUEUE_TIMEOUT_MS=700)
@@ -140,7 +140,7 @@ def the_new_one_is_killed(stage):
     """kill -9 of the new process at some moment of the upgrade: the old one goes on, nobody is lost"""
     stage.killed = True
     stage.honest(3)
-    for number in range(stage.rounds(4, 40)):
+    for number in range(stage.rounds(6, 40)):
         proxy = stage.start(**LONG)
         kill_new(stage, proxy, 10 ** stage.rng.uniform(-4.5, -2))
         proxy.stop()

@@ -2,9 +2,9 @@
  * and libc and makes calls fail or come up short by a schedule, and steps the wall clock. The proxy
  * knows nothing of it.
  *
- * The schedule is in a file that CHAOS_SHIM names and that is mapped by both sides: the suite writes
- * rates at any time and reads what was done. At the beginning all rates are 0. Each thread draws
- * from a generator of its own, from the seed and the order in which threads first call.
+ * The schedule is in a file that CHAOS_SHIM names and that is mapped by both sides: the suite
+ * writes rates at any time and reads what was done. At the beginning all rates are 0. Each thread
+ * draws from a generator of its own, from the seed and the order in which threads first call.
  *
  * It does only what a kernel may do. Where a socket that is watched by its edges is said to have
  * come up short though there is more, its edge is raised again, as if the rest had come later; and
@@ -100,7 +100,7 @@ static bool fails(enum call call, const int *errors, size_t count)
 	errno = errors[draw() % count];
 	return true;
 }
-#define FAILS(call, ...)                                                                           \
+#define FAILS(call, ...) \
 	fails(call, (const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 
 static bool scant(enum call call)
@@ -119,9 +119,9 @@ static size_t less(size_t len)
 	return len > 1 ? 1 + draw() % (len - 1) : len;
 }
 
-#define REAL(name)                                                                                 \
-	static __typeof__(&name) real;                                                             \
-	if (real == NULL)                                                                          \
+#define REAL(name) \
+	static __typeof__(&name) real; \
+	if (real == NULL) \
 	real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
 static void raise_edge(int fd)

@@ -1,6 +1,7 @@
 """A restart keeps who had which backend; a state file that cannot be used costs only that."""
 
 import os
+import resource
 import shutil
 import struct
 
@@ -145,3 +146,13 @@ def test_a_folder_that_is_gone(eight, start, state):
     labels(proxy)
     assert "effect" in proxy.wait_event("state_not_saved")
     labels(proxy)
+
+
+def test_a_limit_of_file_size_is_no_reason_to_end(eight, start, state):
+    """The kernel's signal for it (SIGXFSZ) would end the process."""
+    proxy = start(EDGEPROXY_STATE_DIR=state, EDGEPROXY_STATE_SAVE_SECS=1)
+    resource.prlimit(proxy.pid, resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    had = labels(proxy)
+    failed = proxy.wait_event("state_not_saved")
+    assert "too large" in failed["error"].lower()
+    assert labels(proxy) == had

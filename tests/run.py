@@ -248,7 +248,7 @@ def chaos_tests(variant, folder, env, word):
     and holds the threads that Python is kept busy with too far back: it is left out there."""
     if variant.name == "tsan":
         return Count()
-    command = [sys.executable, "tests/chaos/chaos.py", "--short", f"--build={folder}", f"-k{word}"]
+    command = [sys.executable, "tests/chaos/chaos.py", "--short", f"--build={folder}", f"--word={word}"]
     _, count, seconds, output = run_test(
         {"name": "chaos", "cmd": command, "env": {"EDGEPROXY_BIN": str(folder / "edgeproxy")},
          "protocol": "tap"}, [], env, CHAOS_LIMIT_S)

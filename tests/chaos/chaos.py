@@ -83,7 +83,7 @@ def parse_arguments():
                         help="only this one; may be repeated. " + "; ".join(
                             f"{name}: {what.__doc__.splitlines()[0]}".replace("%", "%%")
                             for name, what in SCENARIOS.items()))
-    parser.add_argument("-k", dest="word", default="", help="only scenarios with this in their name")
+    parser.add_argument("-k", "--word", default="", help="only scenarios with this in their name")
     parser.add_argument("--short", action="store_true", help="what ./dev test runs: half a minute")
     parser.add_argument("--asan", action="store_true", help="a sanitized build (done by ./dev)")
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "chaos",

@@ -125,7 +125,7 @@ def full_disk(stage, prefix, state, kind):
     if kind == "limit":
         resource.prlimit(proxy.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
     for number in range(200):  # a table that needs more than there is
-        stage.db.add(f"{kind}-{number}", ("127.0.0.1", 9), app="elsewhere")
+        stage.db.add(f"{kind}-{number}", ("127.0.0.1", 9), healthy=0)
     with stage.crowd(proxy.addr, down=(1, 2000)) as crowd:
         until(lambda: proxy.log.find("last_good_failed") and proxy.log.find("state_not_saved")
               or proxy.log.ended, "a table and a state that cannot be saved")

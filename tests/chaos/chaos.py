@@ -9,6 +9,7 @@ through in good order."""
 import argparse
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -98,6 +99,7 @@ def main():
     arguments = parse_arguments()
     if not harness.BINARY.exists():
         sys.exit(f"no binary {os.path.relpath(harness.BINARY)}: build it, or set EDGEPROXY_BIN")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it started is still ended
     say(f"seed {arguments.seed}")
     names = [name for name in arguments.only or SCENARIOS if arguments.word in name]
     say(f"1..{len(names)}")

@@ -12,23 +12,28 @@
 /* Below this part of its share a backend is starved: with so many picks never by chance. */
 #define SHARE_LEAST 0.3
 
-/* Then faults are ignored: see route/policy.c. */
-static bool nobody_is_sound(const struct world *w, const struct sim_session *s)
+/* Then faults are ignored: see route/policy.c. Not where an ejected backend could be tried, as the
+ * chosen one (or NULL) may have been. */
+static bool nobody_is_sound(const struct world *w, const struct sim_session *s,
+                            const struct backend *chosen)
 {
 	const struct table *t = w->workers[s->worker].table;
 	const char *app = w->services[w->clients[s->client].app]->app;
 
+	if (chosen != NULL && live_faults(w->live, chosen->slot) == LIVE_EJECTED)
+		return false;
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		const struct backend *b = &t->backends[i];
 
 		if (strcmp(b->app, app) == 0 && backend_usable(b) &&
-		    live_faults(w->live, b->slot) == 0)
+		    !live_is_shut(w->live, b->slot))
 			return false;
 	}
 	return w->config.healthy_panic_threshold > 0;
 }
 
-static struct balancer_query query_of(const struct world *w, const struct sim_session *s)
+static struct balancer_query query_of(const struct world *w, const struct sim_session *s,
+                                      const struct backend *chosen)
 {
 	const struct sim_client *c = &w->clients[s->client];
 
@@ -38,7 +43,7 @@ static struct balancer_query query_of(const struct world *w, const struct sim_se
 		.region = c->place.region,
 		.tried = &s->tried,
 		.now_ms = w->now_ms,
-		.panic = nobody_is_sound(w, s),
+		.panic = nobody_is_sound(w, s, chosen),
 	};
 }
 
@@ -60,10 +65,10 @@ static bool is_bound(const struct world *w, const struct sim_client *c)
 
 /* Does the model say that this client still has a backend, which may serve it again? */
 static const struct backend *should_return_to(const struct world *w, const struct sim_session *s,
-                                              const struct table *t)
+                                              const struct table *t, const struct backend *chosen)
 {
 	const struct sim_client *c = &w->clients[s->client];
-	struct balancer_query q = query_of(w, s);
+	struct balancer_query q = query_of(w, s, chosen);
 
 	q.bound = true;
 	if (!is_bound(w, c))
@@ -83,7 +88,7 @@ static const struct backend *should_return_to(const struct world *w, const struc
 static void check_best(struct world *w, const struct sim_session *s, const struct table *t,
                        const struct choice *choice)
 {
-	struct balancer_query q = query_of(w, s);
+	struct balancer_query q = query_of(w, s, choice->backend);
 	struct balancer_terms of[BACKENDS_MOST];
 	struct balancer_terms best = {.score = -1};
 	double weight = 0, mean = 0, square = 0, share;
@@ -137,7 +142,7 @@ static void check_allowed(struct world *w, const struct sim_session *s, const st
 void check_choice(struct world *w, const struct sim_session *s, const struct choice *choice)
 {
 	const struct table *t = w->workers[s->worker].table;
-	const struct backend *had = should_return_to(w, s, t);
+	const struct backend *had = should_return_to(w, s, t, choice->backend);
 	const struct sim_client *c = &w->clients[s->client];
 
 	check_allowed(w, s, choice);
@@ -191,7 +196,7 @@ void check_limits(struct world *w)
 void check_refusal(struct world *w, const struct sim_session *s, const char *why)
 {
 	const struct table *t = w->workers[s->worker].table;
-	struct balancer_query q = query_of(w, s);
+	struct balancer_query q = query_of(w, s, NULL);
 
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		const struct backend *b = &t->backends[i];
@@ -209,7 +214,7 @@ void check_refusal(struct world *w, const struct sim_session *s, const char *why
 void check_waits(struct world *w, const struct sim_session *s)
 {
 	const struct table *t = w->workers[s->worker].table;
-	struct balancer_query q = query_of(w, s);
+	struct balancer_query q = query_of(w, s, NULL);
 
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		enum exclusion e = balancer_judge(t, &t->backends[i], &q).exclusion;
@@ -223,7 +228,7 @@ void check_waits(struct world *w, const struct sim_session *s)
 void check_waited(struct world *w, const struct sim_session *s, const char *why)
 {
 	const struct table *t = w->workers[s->worker].table;
-	struct balancer_query q = query_of(w, s);
+	struct balancer_query q = query_of(w, s, NULL);
 
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		const struct backend *b = &t->backends[i];

@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,18 +21,20 @@
 #define FAIR_DEVIATIONS 4.5
 /* Without any of the options: a few seconds. */
 #define WORLDS 5000
+#define JOBS_MOST 64
 
 struct arguments {
 	uint64_t seed;
 	uint64_t worlds;
+	unsigned jobs;
 	bool one; /* seed is that of a world */
 	bool trace;
 };
 
 _Noreturn static void usage(int status)
 {
-	fputs("usage: ./dev sim [--seed N] [--worlds N]   N worlds, from that seed on\n"
-	      "       ./dev sim --world N [--trace]       one of them, and its story\n",
+	fputs("usage: ./dev sim [--seed N] [--worlds N] [--jobs N]   N worlds, from that seed on\n"
+	      "       ./dev sim --world N [--trace]                  one of them, and its story\n",
 	      status == 0 ? stdout : stderr);
 	exit(status);
 }
@@ -48,11 +52,15 @@ static uint64_t number(const char *text)
 static struct arguments parse(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"seed", required_argument, NULL, 's'},  {"worlds", required_argument, NULL, 'n'},
-		{"world", required_argument, NULL, 'w'}, {"trace", no_argument, NULL, 't'},
-		{"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
+		{"seed", required_argument, NULL, 's'},
+		{"worlds", required_argument, NULL, 'n'},
+		{"world", required_argument, NULL, 'w'},
+		{"trace", no_argument, NULL, 't'},
+		{"jobs", required_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
-	struct arguments a = {.seed = 1, .worlds = WORLDS};
+	struct arguments a = {.seed = 1, .worlds = WORLDS, .jobs = (unsigned)get_nprocs()};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
@@ -62,6 +70,9 @@ static struct arguments parse(int argc, char **argv)
 			break;
 		case 'n':
 			a.worlds = number(optarg);
+			break;
+		case 'j':
+			a.jobs = (unsigned)number(optarg);
 			break;
 		case 'w':
 			a.seed = number(optarg);
@@ -75,7 +86,9 @@ static struct arguments parse(int argc, char **argv)
 			usage(c == 'h' ? 0 : 2);
 		}
 	}
-	if (optind != argc || (a.trace && !a.one))
+	if (a.one)
+		a.jobs = 1;
+	if (optind != argc || (a.trace && !a.one) || a.jobs < 1 || a.jobs > JOBS_MOST)
 		usage(2);
 	return a;
 }
@@ -146,35 +159,72 @@ static void on_abort(int number)
 	signal(number, SIG_DFL);
 }
 
+/* Every jobs-th world from the first on. False: one of them is not as it must be, and that is told.
+ */
+static bool run_share(const struct arguments *a, uint64_t first, struct world_counts *sum)
+{
+	for (uint64_t i = first; i < a->worlds; i += a->jobs) {
+		uint64_t seed = a->one ? a->seed : hash_mix(a->seed * 0x9e3779b97f4a7c15u + i);
+
+		world_run(&world, seed, a->trace);
+		add(sum, &world.counts);
+		if (world.violation[0] == '\0')
+			continue;
+		printf("world %llu: %s\nThe whole story: ./dev sim --world %llu --trace\n",
+		       (unsigned long long)seed, world.violation, (unsigned long long)seed);
+		return false;
+	}
+	return true;
+}
+
+/* A process for each share; each writes what it has counted into its pipe. */
+static void start_share(const struct arguments *a, uint64_t first, int pipe_fd)
+{
+	struct world_counts sum = {0};
+	bool good;
+
+	if (fork() != 0)
+		return;
+	good = run_share(a, first, &sum);
+	fflush(stdout);
+	if (write(pipe_fd, &sum, sizeof(sum)) != sizeof(sum))
+		good = false;
+	_exit(good ? 0 : 1);
+}
+
+static bool run_all(const struct arguments *a, struct world_counts *sum)
+{
+	struct world_counts counts;
+	bool good = true;
+	int status, fds[2];
+
+	if (a->jobs == 1)
+		return run_share(a, 0, sum);
+	if (pipe(fds) != 0)
+		return false;
+	for (unsigned i = 0; i < a->jobs; i++)
+		start_share(a, i, fds[1]);
+	close(fds[1]);
+	while (read(fds[0], &counts, sizeof(counts)) == sizeof(counts))
+		add(sum, &counts);
+	close(fds[0]);
+	for (unsigned i = 0; i < a->jobs; i++)
+		good &= wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	return good;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments a = parse(argc, argv);
 	struct world_counts sum = {0};
-	double began_s = now_s(), told_s = began_s;
+	double began_s = now_s();
 
 	special_init();
 	signal(SIGABRT, on_abort);
 	if (!a.trace)
 		silence_log();
-	for (uint64_t i = 0; i < a.worlds; i++) {
-		uint64_t seed = a.one ? a.seed : hash_mix(a.seed * 0x9e3779b97f4a7c15u + i);
-
-		world_run(&world, seed, a.trace);
-		add(&sum, &world.counts);
-		if (world.violation[0] != '\0') {
-			printf("world %llu: %s\nThe whole story: ./dev sim --world %llu --trace\n",
-			       (unsigned long long)seed, world.violation, (unsigned long long)seed);
-			return 1;
-		}
-		if (isatty(STDOUT_FILENO) && now_s() - told_s > 1) {
-			told_s = now_s();
-			printf("\r%llu of %llu worlds", (unsigned long long)i + 1,
-			       (unsigned long long)a.worlds);
-			fflush(stdout);
-		}
-	}
-	if (isatty(STDOUT_FILENO))
-		printf("\r\033[K");
+	if (!run_all(&a, &sum))
+		return 1;
 	report(a.worlds, &sum, now_s() - began_s);
 	return shares_are_fair(&sum) ? 0 : 1;
 }

@@ -586,7 +586,7 @@ static void happen(struct world *w, const struct happening *h)
 	case EDIT:
 		if (!calm(w)) {
 			edit(w);
-			later(w, 100 + below(w, 3000), EDIT, 0, 0);
+			later(w, 200 + below(w, 6000), EDIT, 0, 0);
 		}
 		break;
 	case NEW_TABLE:
@@ -708,7 +708,7 @@ static void make(struct world *w, uint64_t seed, bool trace)
 	w->seed = seed;
 	w->trace = trace;
 	w->rng.state = seed;
-	w->end_ms = 6000 + below(w, 18000);
+	w->end_ms = 4000 + below(w, 9000);
 	w->app_count = 1 + (unsigned)below(w, APPS_MOST);
 	w->worker_count = 1 + (uint32_t)below(w, WORKERS_MOST);
 	agenda_init(&w->agenda);

@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "proxy": _DATA,
     "control": _DATA,
     "health": _DATA,
+    "api": _DATA | {"control"},
 }
 
 

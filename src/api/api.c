@@ -219,6 +219,7 @@ static void *api_run(void *arg)
 		now_ms = clock_now_ms();
 		if (a->server != NULL)
 			server_run(a->server, now_ms);
+		now_ms = clock_now_ms();
 		if (now_ms >= a->tick_ms) {
 			a->tick_ms = now_ms + API_TICK_MS;
 			if (a->server == NULL)

@@ -155,7 +155,7 @@ static size_t collect(struct list *head, uint64_t now_ms, uint64_t silence_ms,
 	for (struct list *l = head->next; l != head && n < max; l = l->next) {
 		struct registration *e = list_entry(l, struct registration, order);
 
-		if (now_ms - e->last_ms < silence_ms)
+		if (now_ms < e->last_ms + silence_ms)
 			break;
 		ret_due[n++] = e;
 	}

@@ -410,8 +410,11 @@ int server_wait_ms(struct server *s, int most_ms)
 }
 
 /* libmicrohttpd sees the end of the stream, and lets go. */
-static void sweep(struct server *s, uint64_t now_ms)
+static void sweep(struct server *s)
 {
+	/* Asked for anew: some have come since the turn began. */
+	uint64_t now_ms = clock_now_ms();
+
 	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
 		struct connection *c = list_entry(l, struct connection, node);
 
@@ -425,6 +428,6 @@ void server_run(struct server *s, uint64_t now_ms)
 	(void)MHD_run(s->daemon);
 	if (now_ms >= s->sweep_ms) {
 		s->sweep_ms = now_ms + SWEEP_MS;
-		sweep(s, now_ms);
+		sweep(s);
 	}
 }

@@ -184,6 +184,9 @@ static int look(struct writer *w, struct fingerprint *ret)
 {
 	int err = fingerprint_take(w->path, ret);
 
+	/* -ENOENT is for rows. */
+	if (err == -ENOENT)
+		return db_error(w->error, -EACCES, "%s: %s", w->path, strerror(ENOENT));
 	if (err == 0 && ret->size == 0)
 		return db_error(w->error, -EBADMSG, "%s: the file is empty", w->path);
 	if (err != 0)

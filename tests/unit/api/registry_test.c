@@ -22,14 +22,14 @@ static void add(struct registry *r, const char *id, uint64_t now)
 /* Who is due, as "a b ". */
 static const char *due(struct registry *r, uint64_t now)
 {
-	static char text[128];
-	struct registration *found[8];
-	size_t n = registry_due(r, now, found, 8);
+	static char text[1024];
+	struct registration *found[4];
+	size_t n = registry_due(r, now, found, 4);
+	char *to = text;
 
-	text[0] = '\0';
+	*to = '\0';
 	for (size_t i = 0; i < n; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s ", found[i]->id,
-		         found[i]->late ? "!" : "");
+		to += sprintf(to, "%s%s ", found[i]->id, found[i]->late ? "!" : "");
 	return text;
 }
 

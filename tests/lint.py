@@ -113,7 +113,7 @@ def tidy():
 
 def shell():
     """shellcheck"""
-    scripts = files("dev", ".ci/run", "tests/**/*.sh", "deploy/**/*.sh")
+    scripts = files("dev", ".ci/run", "examples/*.sh", "tests/**/*.sh", "deploy/**/*.sh")
     yield from output_of(["shellcheck", *scripts])
 
 

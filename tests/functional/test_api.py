@@ -560,10 +560,13 @@ def test_thousand_slow_clients(start, db, peer):
     before = proxy.fd_count()
     slow = []
     for _ in range(1000):
-        s = socket.create_connection(api.addr, timeout=60)
-        with contextlib.suppress(ConnectionError):
+        s = socket.socket()
+        s.setblocking(False)  # those beyond the limit wait in the backlog, or for it
+        s.connect_ex(api.addr)
+        with contextlib.suppress(OSError):
             s.sendall(b"POST /api/v1/register HTTP/1.1\r\nHo")
         slow.append(s)
+    until(lambda: proxy.fd_count() >= before + 250, "as many as there may be")
     assert proxy.fd_count() <= before + 256 + 8
     for _ in range(20):  # the data path goes on, old clients and new ones
         client.sendall(b"ping")
@@ -571,6 +574,10 @@ def test_thousand_slow_clients(start, db, peer):
         with proxy.connect("200.160.2.4") as other:
             other.sendall(b"ping")
             assert other.recv(4) == b"ping"
+
+    for s in slow[256:]:
+        s.close()
+    del slow[256:]
 
     def drip():  # they are never silent, and still their time is up
         open_ = []
@@ -667,18 +674,7 @@ def test_many_at_once(start, db, peer):
     assert failures == [] and rows(db, "SELECT count(*) FROM backends") == [(40,)]
 
 
-# ---- upgrade and example ----
-
-def test_upgrade(start, peer, port):
-    proxy = start(**{**LOOPBACK, "EDGEPROXY_API_LISTEN_ADDR": port()})
-    api = Api(proxy)
-    assert api.register("b-1", peer(Identity, "one"))[0] == 201
-    mark = proxy.mark()
-    proxy.kill(signal.SIGUSR2)
-    proxy.wait_event("api_listening", since=mark)
-    until(lambda: api.call("POST", "/api/v1/heartbeat/b-1")[0] == 200, "the new one knows it")
-    assert not proxy.log.find("api_not_listening")
-
+# ---- the example ----
 
 def test_example_client(start, db, peer, tokens, tmp_path):
     proxy = start(**LOOPBACK, EDGEPROXY_API_TOKEN_FILE=tokens)

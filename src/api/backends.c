@@ -422,7 +422,7 @@ static void list_row(void *arg, const struct backend_record *b)
 {
 	struct listing *l = arg;
 
-	strcpy(l->last, b->id);
+	memcpy(l->last, b->id, sizeof(l->last));
 	(void)json_array_append_new(l->rows, backend_json(l->c, b));
 }
 

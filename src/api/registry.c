@@ -74,7 +74,7 @@ size_t registry_count(const struct registry *r)
 static void put_in_order(struct registry *r, struct registration *e)
 {
 	struct list *head = e->late ? &r->late : &r->alive;
-	struct list *after = head->prev;
+	struct list *after;
 
 	list_remove(&e->order);
 	after = head->prev;

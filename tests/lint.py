@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "proxy": _DATA,
     "control": _DATA,
     "health": _DATA,
+    "api": _DATA | {"control"},
 }
 
 
@@ -112,7 +113,7 @@ def tidy():
 
 def shell():
     """shellcheck"""
-    scripts = files("dev", ".ci/run", "tests/**/*.sh", "deploy/**/*.sh")
+    scripts = files("dev", ".ci/run", "examples/*.sh", "tests/**/*.sh", "deploy/**/*.sh")
     yield from output_of(["shellcheck", *scripts])
 
 

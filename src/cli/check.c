@@ -8,6 +8,7 @@
  * an address can be bound or a backend reached. */
 #include "cli/check.h"
 
+#include "api/api.h"
 #include "cli/inputs.h"
 #include "geo/special.h"
 #include "route/region.h"
@@ -137,6 +138,19 @@ static void check_state_dir(struct check *c)
 	if (err != 0)
 		finding(c, true, "make it a folder that the user of the proxy can write to",
 		        "EDGEPROXY_STATE_DIR=%s: %s", dir, strerror(err));
+}
+
+static void check_api(struct check *c)
+{
+	char error[API_ERROR_MAX];
+
+	if (!c->in.config.api_enabled)
+		return;
+	if (api_check(&c->in.config, error) != 0)
+		finding(c, true, "see docs/api.md", "%s", error);
+	if (access(c->in.config.db_path, W_OK) != 0)
+		finding(c, true, "let the user of the proxy write the database, for registrations",
+		        "EDGEPROXY_DB_PATH=%s: %s", c->in.config.db_path, strerror(errno));
 }
 
 static void check_script_dir(struct check *c)
@@ -406,6 +420,7 @@ int check_main(void)
 		check_geo(&c);
 		check_state_dir(&c);
 		check_script_dir(&c);
+		check_api(&c);
 		check_routes(&c);
 		if (c.routes_read) {
 			check_backends(&c);

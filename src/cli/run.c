@@ -36,6 +36,8 @@
 #define PIPE_FD_SHARE 8
 /* Health checks under way may use one in so many. */
 #define HEALTH_FD_SHARE 16
+/* And connections of the API. */
+#define API_FD_SHARE 16
 /* How often a stopping proxy looks whether its sessions have ended. */
 #define STOP_TICK_MS 5
 /* How long workers may take to stop accepting before they are no longer waited for. */
@@ -93,8 +95,11 @@ static uint32_t fit_to_files(struct config *c)
 		c->pipe_max = pipe_fds / 2;
 	if (c->health_concurrency > files / HEALTH_FD_SHARE)
 		c->health_concurrency = files / HEALTH_FD_SHARE + 1;
+	if (c->api_max_conn > files / API_FD_SHARE)
+		c->api_max_conn = files / API_FD_SHARE + 1;
 
-	uint64_t taken = RESERVED_FDS + c->pipe_max * 2 + c->health_concurrency;
+	uint64_t taken = RESERVED_FDS + c->pipe_max * 2 + c->health_concurrency +
+	                 (c->api_enabled ? c->api_max_conn : 0);
 	uint64_t sessions = files > taken + 2 ? (files - taken) / 2 : 1;
 
 	if (c->max_conn == 0)
@@ -143,6 +148,8 @@ static void publish_table(void *arg, struct table *t)
 		log_errno_failure("table_not_posted", ENOMEM);
 	if (r->checker != NULL && checker_post_table(r->checker, t) != 0)
 		log_errno_failure("table_not_posted", ENOMEM);
+	if (r->api != NULL)
+		api_post_table(r->api, t);
 }
 
 static void publish_geo(void *arg, struct geo_db *db)
@@ -359,8 +366,37 @@ static void open_status(struct runner *r)
 		log_errno_failure("status_not_open", err); /* only the health check needs it */
 }
 
+/* taken_over: the predecessor ends its API when it has been told that this process accepts. */
+static int start_api(struct runner *r, bool taken_over)
+{
+	const struct api_options options = {
+		.config = &r->config, .seed = random_seed(), .takeover = taken_over};
+	char error[API_ERROR_MAX];
+	int err;
+
+	if (!r->config.api_enabled)
+		return 0;
+	err = api_new(&options, reload_table(r->reload), &r->api, error);
+	if (err != 0)
+		log_failure(taken_over ? "api_not_started" : "start_failed", error);
+	return err;
+}
+
+/* In an upgrade the API begins when there is no way back, since it writes. What can be wrong with
+ * its options is found before that. */
+static int check_api(struct runner *r)
+{
+	char error[API_ERROR_MAX];
+	int err = r->config.api_enabled ? api_check(&r->config, error) : 0;
+
+	if (err != 0)
+		log_failure("start_failed", error);
+	return err;
+}
+
 static int start(struct runner *r, uint64_t started_ns)
 {
+	bool takes_over = r->takeover_link >= 0;
 	uint32_t max_conn = fit_to_files(&r->config);
 	struct log_line l;
 	int err;
@@ -384,6 +420,8 @@ static int start(struct runner *r, uint64_t started_ns)
 		err = make_checker(r);
 	if (err == 0)
 		err = start_crew(r, max_conn);
+	if (err == 0)
+		err = takes_over ? check_api(r) : start_api(r, false);
 	/* What was learnt comes before the first client does. */
 	if (err == 0)
 		err = predecessor_take_over(r);
@@ -394,6 +432,8 @@ static int start(struct runner *r, uint64_t started_ns)
 	if (err != 0)
 		return err;
 	predecessor_done(r);
+	if (takes_over)
+		(void)start_api(r, true); /* clients are served without it as well */
 	open_status(r);
 
 	log_begin(&l, LOG_INFO, "ready");
@@ -450,6 +490,10 @@ static void tick_routes(struct runner *r, uint64_t now_ms)
 static void tick(struct runner *r, uint64_t now_ms)
 {
 	successor_tick(r, now_ms);
+	if (successor_serves(r)) {
+		api_free(r->api);
+		r->api = NULL;
+	}
 	/* Those that another process may be burying are left to it. */
 	if (r->successor.state != SUCCESSOR_TAKING)
 		predecessors_tick(r);
@@ -493,9 +537,11 @@ static int serve(struct runner *r)
 		wait_for_news(r, tick_wait_ms(r), "ready");
 		heartbeat_turn(&r->beat);
 		while ((signal = next_signal(r)) != 0 && (signal == SIGHUP || signal == SIGUSR2)) {
-			if (signal == SIGHUP)
+			if (signal == SIGHUP) {
 				r->reload_waits = true;
-			else
+				if (r->api != NULL)
+					api_reload_tokens(r->api);
+			} else
 				successor_start(r);
 		}
 		if (signal != 0)
@@ -542,6 +588,8 @@ static void drain(struct runner *r, int signal)
 	log_uint(&l, "timeout_secs", r->config.shutdown_timeout_secs);
 	log_end(&l);
 
+	if (r->api != NULL)
+		api_stopping(r->api);
 	if (!successor_serves(r)) {
 		notify_send("STOPPING=1\nSTATUS=draining");
 		close_listeners(r);
@@ -576,6 +624,7 @@ static void stop(struct runner *r, int signal)
 
 static void release(struct runner *r)
 {
+	api_free(r->api);
 	checker_free(r->checker);
 	crew_free(r->crew);
 	predecessors_free(r);

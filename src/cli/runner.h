@@ -3,6 +3,7 @@
 #ifndef CLI_RUNNER_H
 #define CLI_RUNNER_H
 
+#include "api/api.h"
 #include "base/check.h"
 #include "base/watchdog.h"
 #include "config/config.h"
@@ -75,6 +76,7 @@ struct runner {
 	struct fault_watch *faults;
 	struct checker *checker; /* NULL until the first table is there, and in a retired process */
 	struct crew *crew;       /* NULL until the first table is there */
+	struct api *api;         /* NULL: not enabled, or this process has retired */
 	int signal_fd;
 	int status_fd;
 	bool hurry;

@@ -20,6 +20,7 @@ import pytest
 import wire
 from harness import BINARY, BR, PATIENCE_SECS, US, PortHolder, join_addr, run_cli, split_addr, until
 from peers import Blackhole, Identity
+from test_api import LOOPBACK, Api
 
 LONG = dict(EDGEPROXY_HARD_STOP_AFTER_SECS=3600, EDGEPROXY_SHUTDOWN_TIMEOUT_SECS=1)
 
@@ -554,6 +555,19 @@ def test_only_one_writes_the_state_directory(db, generations, peer, tmp_path):
 
 
 # ---- under load ----
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_the_api_moves_on(generations, peer, port, tmp_path, kind):
+    addr = port() if kind == "tcp" else f"unix:{tmp_path}/api.sock"
+    chain = generations(**{**LOOPBACK, "EDGEPROXY_API_LISTEN_ADDR": addr})
+    assert Api(chain.proxy).register("b-1", peer(Identity, "one"))[0] == 201
+    for _ in range(2):
+        mark = chain.proxy.mark()
+        chain.upgrade()
+        api = Api(chain.proxy, since=mark)
+        until(lambda: api.call("POST", "/api/v1/heartbeat/b-1")[0] == 200, "the new one knows it")
+    assert not chain.proxy.log.find("api_not_listening")
 
 
 class Churn:

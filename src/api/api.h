@@ -1,0 +1,40 @@
+/* The registration API: a thread of its own that speaks HTTP, knows who has registered and writes
+ * the routing database. It shares nothing with the workers: what it writes reaches them as any
+ * change of the database does. */
+#ifndef API_API_H
+#define API_API_H
+
+#include "base/check.h"
+#include "config/config.h"
+#include "route/table.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define API_ERROR_MAX 400
+
+struct api;
+
+struct api_options {
+	const struct config *config; /* outlives the API */
+	uint64_t seed;
+	bool takeover; /* a predecessor may still listen there: it is waited for */
+};
+
+/* Are the options of the API such that it may be started? 0, or -EINVAL or another -errno with one
+ * line in error. Nothing is opened but the file of the tokens. */
+MUST_CHECK int api_check(const struct config *config, char error[API_ERROR_MAX]);
+
+/* Listens and starts the thread. Control thread, as all below. 0; -errno with one line in error. */
+MUST_CHECK int api_new(const struct api_options *options, struct table *table, struct api **ret_api,
+                       char error[API_ERROR_MAX]);
+/* Ends the thread, its connections and its socket. NULL-safe. */
+void api_free(struct api *a);
+/* A new table; a reference is taken. */
+void api_post_table(struct api *a, struct table *table);
+/* SIGHUP: the tokens are read anew; when that fails the old ones go on counting. */
+void api_reload_tokens(struct api *a);
+/* This process accepts no more clients. */
+void api_stopping(struct api *a);
+
+#endif

@@ -1,0 +1,62 @@
+/* What the handlers of the API work on. All of it is the API thread's, but for `stopping`. */
+#ifndef API_CORE_H
+#define API_CORE_H
+
+#include "api/auth.h"
+#include "api/registry.h"
+#include "api/reply.h"
+#include "api/router.h"
+#include "api/writer.h"
+#include "config/config.h"
+#include "route/table.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Longest body of a request. */
+#define API_BODY_MAX 16384
+/* Rows of one page of a list. */
+#define API_PAGE_DEFAULT 100
+#define API_PAGE_MAX 1000
+/* Different parameters in a query; more are refused. */
+#define API_QUERY_MAX 8
+
+struct core {
+	const struct config *config;
+	struct registry *registry;
+	struct writer *writer;
+	struct tokens *tokens; /* NULL: whoever can connect may do everything */
+	struct table *table;   /* with a reference; the latest that was published */
+	uint64_t started_ms;
+	atomic_bool *stopping;
+	bool database_failed; /* has been said in the log */
+};
+
+struct query_parameter {
+	const char *key;
+	const char *value; /* still percent-encoded */
+};
+
+struct request {
+	struct route_match match;
+	const struct token *token; /* NULL: there are none, or the route needs none */
+	const char *body;
+	size_t body_len;
+	struct query_parameter query[API_QUERY_MAX];
+	size_t query_count;
+};
+
+/* One function a row of routes.def. */
+#define ROUTE(handler, method, pattern, access) \
+	void route_##handler(struct core *c, const struct request *q, struct reply *r);
+#include "api/routes.def"
+#undef ROUTE
+
+/* What is due by the clock: silences, and what others have changed in the database. */
+void backends_tick(struct core *c, uint64_t now_ms);
+/* Takes over what the database has of registrations. 0 or -errno, which is logged once. */
+int backends_sync(struct core *c, uint64_t now_ms);
+
+#endif

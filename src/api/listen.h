@@ -1,0 +1,32 @@
+/* Where the API listens: a TCP address or a Unix socket. */
+#ifndef API_LISTEN_H
+#define API_LISTEN_H
+
+#include "base/check.h"
+#include "net/addr.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#define API_UNIX_PREFIX "unix:"
+
+struct api_listen {
+	bool is_unix;
+	struct endpoint addr;     /* TCP; port 0: the kernel picks one */
+	struct sockaddr_un local; /* Unix */
+	dev_t dev;                /* of the socket's file, once it is open */
+	ino_t ino;
+};
+
+/* "127.0.0.1:8081", "[::1]:8081", ":8081" or "unix:/run/edgeproxy/api.sock". 0 or -EINVAL. */
+MUST_CHECK int api_listen_parse(const char *text, struct api_listen *ret);
+/* Can only this machine connect there? */
+bool api_listen_is_local(const struct api_listen *l);
+/* Binds and listens, non-blocking; resolves port 0 in l->addr. A socket's file that nobody listens
+ * at any more is replaced; the new one has mode 0660. 0 or -errno. */
+MUST_CHECK int api_listen_open(struct api_listen *l, int *ret_fd);
+/* Closes fd, after its file was removed if it is still this socket's. */
+void api_listen_close(const struct api_listen *l, int fd);
+
+#endif

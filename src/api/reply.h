@@ -1,0 +1,26 @@
+/* What a handler answers. Owned by whoever declares it; the API thread. */
+#ifndef API_REPLY_H
+#define API_REPLY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct reply {
+	unsigned status;
+	const char *content_type; /* static */
+	char *text;               /* malloc'd, or NULL: see fixed */
+	const char *fixed;        /* static */
+	size_t len;
+	const char *allow;         /* 405: the header of that name; the caller's */
+	unsigned retry_after_secs; /* 0: none */
+};
+
+void reply_done(struct reply *r);
+/* Takes body over; NULL is out of memory and becomes a 500. */
+void reply_json(struct reply *r, unsigned status, json_t *body);
+/* field NULL: the error is of no one field. */
+void reply_problem(struct reply *r, unsigned status, const char *field, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#endif

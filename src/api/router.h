@@ -1,0 +1,43 @@
+/* From a request line to a route. Pure; any thread. */
+#ifndef API_ROUTER_H
+#define API_ROUTER_H
+
+#include "base/check.h"
+#include "route/limits.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum route_id {
+#define ROUTE(handler, method, pattern, access) ROUTE_##handler,
+#include "api/routes.def"
+#undef ROUTE
+	ROUTE_COUNT
+};
+
+struct api_route {
+	const char *method;
+	const char *pattern;
+	bool needs_token; /* where there are tokens */
+};
+extern const struct api_route api_routes[ROUTE_COUNT];
+
+/* Room for every method of one path: "GET, HEAD, PUT, DELETE". */
+#define ROUTER_ALLOW_MAX 48
+
+struct route_match {
+	enum route_id route;
+	char id[BACKEND_ID_MAX + 1];  /* decoded; "" where the pattern has none */
+	char allow[ROUTER_ALLOW_MAX]; /* of -EPERM: the methods that the path has */
+};
+
+/* path as it stands in the request line, without a query. 0; -ENOENT (no such path); -EPERM (not
+ * with this method); -EINVAL (the id is not percent-encoded rightly, or no backend's can be so
+ * long). */
+MUST_CHECK int router_match(const char *method, const char *path, struct route_match *ret_match);
+
+/* Decodes len bytes of percent-encoding into at most room bytes and the end. 0; -EINVAL (a bad
+ * escape, or an encoded NUL); -ENAMETOOLONG. */
+MUST_CHECK int percent_decode(const char *text, size_t len, char *to, size_t room);
+
+#endif

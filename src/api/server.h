@@ -1,0 +1,33 @@
+/* HTTP/1.1 for the API: connections and requests in, answers of the handlers out. Everything is
+ * bounded: connections, the size of headers and bodies, the time of a request, and how many
+ * requests one address may make. The API thread only. */
+#ifndef API_SERVER_H
+#define API_SERVER_H
+
+#include "api/core.h"
+#include "base/check.h"
+
+#include <stdint.h>
+
+/* A connection must have sent a whole request, or taken a whole answer, so long after it came or
+ * after its last one; it is ended otherwise. */
+#define SERVER_REQUEST_MS 10000
+/* Bytes of a request's line and headers, and of an answer's headers. */
+#define SERVER_HEADERS_MAX 16384
+/* Addresses of which the rate is remembered. */
+#define SERVER_CLIENTS_MAX 4096
+
+struct server;
+
+/* listen_fd stays the caller's; local: only this machine can connect there. 0 or -errno. */
+MUST_CHECK int server_new(struct core *core, int listen_fd, bool is_unix, uint64_t seed,
+                          struct server **ret_server);
+/* Ends every connection. NULL-safe. */
+void server_free(struct server *s);
+/* Readable when server_run() has something to do. */
+int server_fd(const struct server *s);
+/* How long it may be before server_run() has something to do, at most most_ms. */
+int server_wait_ms(struct server *s, int most_ms);
+void server_run(struct server *s, uint64_t now_ms);
+
+#endif

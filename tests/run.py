@@ -3,8 +3,9 @@
 
 A variant is a compiler with its checks, built in build/test-VARIANT. Of each, the unit tests and
 the corpus replays run directly (meson names them, TAP counts their cases), then pytest drives the
-binary over tests/functional, and the fault suite plays its short form (TAP too). Output is shown for what failed. The last line is "N passed, N failed",
-and the exit status is 0 only when something passed and nothing failed.
+binary over tests/functional, and the fault suite plays its short form (TAP too). Output is shown
+for what failed. The last line is "N passed, N failed", and the exit status is 0 only when something
+passed and nothing failed.
 
 Nothing here knows package names (./dev does) or how a test works.
 """
@@ -43,7 +44,7 @@ class Variant:
     name: str
     cc: str
     options: tuple
-    marker: str = ""  # pytest -m, unless the variant was asked for; "": every functional test
+    marker: str = ""  # pytest -m, unless all is asked for; "": every functional test
     relay: str = "auto"  # the relay mode wherever a test does not ask for another
     tested: bool = True  # False: it must build without a warning, and serve the demo and the bench
 
@@ -303,7 +304,7 @@ def run_variant(variant, arguments):
     return {
         "unit": unit_tests(variant, folder, prefix, env, arguments.word),
         "functional": functional_tests(variant, folder, prefix, env, arguments.word,
-                                       "" if arguments.variant else variant.marker),
+                                       "" if arguments.all else variant.marker),
         "chaos": chaos_tests(variant, folder, env, arguments.word),
     }
 

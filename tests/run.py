@@ -30,6 +30,7 @@ CPUS = len(os.sched_getaffinity(0))
 SANITIZED_TIMEOUT = 4  # a sanitized test may take so many times longer
 FUNCTIONAL_LIMIT_S = 2400
 CHAOS_LIMIT_S = 900
+FUNCTIONAL_AT_ONCE = CPUS + 1  # a functional test mostly waits, for a timeout that it is about
 FUNCTIONAL_FAILURES = 20  # more tell nothing new, and each may have waited for its patience to end
 
 RUNTIME = {
@@ -214,7 +215,8 @@ def functional_tests(variant, folder, prefix, env, word, marker):
         binary.write_text(f'#!/bin/sh\nexec {" ".join(prefix)} {folder / "edgeproxy"} "$@"\n')
         binary.chmod(0o755)
     command = [sys.executable, "-m", "pytest", "tests/functional", "-v", "--tb=short", "-p",
-               "no:cacheprovider", f"--junitxml={report}", f"--maxfail={FUNCTIONAL_FAILURES}"]
+               "no:cacheprovider", f"--junitxml={report}", f"--maxfail={FUNCTIONAL_FAILURES}",
+               f"--numprocesses={FUNCTIONAL_AT_ONCE}"]
     command += ["-m", marker] if marker else []
     command += ["-k", word] if word else []
     say(f"{variant.name}: functional")

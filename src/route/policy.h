@@ -19,6 +19,7 @@ enum place_source {
 	PLACE_SPECIAL,  /* a special-purpose range: no country */
 	PLACE_DATABASE,
 	PLACE_UNKNOWN, /* in none of them */
+	PLACE_SOURCES,
 };
 
 const char *place_source_word(enum place_source source);

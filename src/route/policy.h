@@ -19,8 +19,9 @@ enum place_source {
 	PLACE_SPECIAL,  /* a special-purpose range: no country */
 	PLACE_DATABASE,
 	PLACE_UNKNOWN, /* in none of them */
-	PLACE_SOURCES,
 };
+
+#define PLACE_SOURCES (PLACE_UNKNOWN + 1)
 
 const char *place_source_word(enum place_source source);
 

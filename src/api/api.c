@@ -9,7 +9,7 @@
 #include "api/api.h"
 
 #include "api/core.h"
-#include "api/listen.h"
+#include "api/door.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -24,25 +24,21 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* How often the registry and the database are looked at, and a taken address is tried again. */
+/* How often the registry, the database and the doors are looked at. */
 #define API_TICK_MS 100
-/* A taken address is logged after so long. */
-#define API_QUIET_MS 5000
 
 struct api {
 	struct core core;
-	struct api_listen listen;
-	struct server *server; /* NULL: does not listen yet */
-	int listen_fd;
+	struct door doors[DOOR_COUNT];
 	int wake_fd;
 	uint64_t seed;
 	uint64_t tick_ms;
-	uint64_t complain_ms; /* 0: has been done */
 	pthread_t thread;
 	atomic_bool stopping;
 
 	pthread_mutex_t lock;
 	struct table *news; /* under the lock; with a reference */
+	struct geo_db *geo_news;
 	bool reload_tokens;
 	bool end;
 };
@@ -73,24 +69,34 @@ static void log_tokens(const struct config *config, const struct tokens *t, bool
 	log_end(&l);
 }
 
+static int read_doors(const struct config *config, struct door doors[DOOR_COUNT],
+                      char error[API_ERROR_MAX])
+{
+	for (int i = 0; i < DOOR_COUNT; i++)
+		if (door_read(config, (enum door_kind)i, &doors[i]) != 0)
+			return refuse(error, -EINVAL, "%s=%.100s: allowed: %s", door_option(i),
+			              doors[i].where,
+			              i == DOOR_CONTROL
+			                      ? "auto, off, /PATH of at most 107 bytes"
+			                      : "ADDRESS:PORT, [IPV6]:PORT, :PORT, unix:/PATH");
+	return 0;
+}
+
 /* Reads what the options name. *ret_tokens NULL: there are none. */
-static int read_options(const struct config *config, struct api_listen *ret_listen,
+static int read_options(const struct config *config, struct door doors[DOOR_COUNT],
                         struct tokens **ret_tokens, bool *ret_exposed, char error[API_ERROR_MAX])
 {
 	char why[TOKEN_ERROR_MAX];
-	int err;
+	int err = read_doors(config, doors, error);
 
 	*ret_tokens = NULL;
-	if (api_listen_parse(config->api_listen_addr, ret_listen) != 0)
-		return refuse(error, -EINVAL,
-		              "EDGEPROXY_API_LISTEN_ADDR=%.100s: allowed: ADDRESS:PORT, "
-		              "[IPV6]:PORT, :PORT, unix:/PATH",
-		              config->api_listen_addr);
+	if (err != 0 || !config->api_enabled)
+		return err;
 	if (config->api_token_file[0] != '\0') {
 		err = tokens_load(config->api_token_file, ret_tokens, ret_exposed, why);
 		return err == 0 ? 0 : refuse(error, err, "EDGEPROXY_API_TOKEN_FILE: %s", why);
 	}
-	if (!api_listen_is_local(ret_listen))
+	if (!api_listen_is_local(&doors[DOOR_API].listen))
 		return refuse(error, -EINVAL,
 		              "EDGEPROXY_API_LISTEN_ADDR=%.100s: without EDGEPROXY_API_TOKEN_FILE "
 		              "the API listens on a loopback address or a Unix socket only",
@@ -98,62 +104,28 @@ static int read_options(const struct config *config, struct api_listen *ret_list
 	return 0;
 }
 
+bool api_wanted(const struct config *config)
+{
+	struct door d;
+
+	for (int i = 0; i < DOOR_COUNT; i++)
+		if (door_read(config, (enum door_kind)i, &d) != 0 || d.wanted)
+			return true;
+	return false;
+}
+
 int api_check(const struct config *config, char error[API_ERROR_MAX])
 {
-	struct api_listen l;
+	struct door doors[DOOR_COUNT];
 	struct tokens *t;
 	bool exposed;
-	int err = read_options(config, &l, &t, &exposed, error);
+	int err = read_options(config, doors, &t, &exposed, error);
 
 	tokens_free(t);
 	return err;
 }
 
 /* ---- the thread ---- */
-
-static void log_listening(const struct api *a)
-{
-	char addr[ENDPOINT_TEXT_MAX];
-	struct log_line l;
-
-	log_begin(&l, LOG_INFO, "api_listening");
-	if (a->listen.is_unix)
-		log_fmt(&l, "addr", API_UNIX_PREFIX "%s", a->listen.local.sun_path);
-	else
-		log_str(&l, "addr", endpoint_format(&a->listen.addr, addr));
-	log_uint(&l, "tokens", a->core.tokens != NULL ? a->core.tokens->count : 0);
-	log_end(&l);
-}
-
-static int open_server(struct api *a)
-{
-	int err = api_listen_open(&a->listen, &a->listen_fd);
-
-	if (err != 0)
-		return err;
-	err = server_new(&a->core, a->listen_fd, a->listen.is_unix, a->seed, &a->server);
-	if (err == 0) {
-		log_listening(a);
-		return 0;
-	}
-	api_listen_close(&a->listen, a->listen_fd);
-	a->listen_fd = -1;
-	return err;
-}
-
-static void try_to_listen(struct api *a, uint64_t now_ms)
-{
-	int err = open_server(a);
-	struct log_line l;
-
-	if (err == 0 || a->complain_ms == 0 || now_ms < a->complain_ms)
-		return;
-	a->complain_ms = 0;
-	log_begin(&l, LOG_ERROR, "api_not_listening");
-	log_str(&l, "addr", a->core.config->api_listen_addr);
-	log_errno(&l, err);
-	log_end(&l);
-}
 
 static void reload_tokens(struct api *a)
 {
@@ -181,24 +153,64 @@ static void reload_tokens(struct api *a)
 static bool take_news(struct api *a)
 {
 	struct table *news;
+	struct geo_db *geo;
 	uint64_t ignored;
 	bool tokens, end;
 
 	(void)!read(a->wake_fd, &ignored, sizeof(ignored));
 	pthread_mutex_lock(&a->lock);
 	news = a->news;
+	geo = a->geo_news;
 	tokens = a->reload_tokens;
 	end = a->end;
 	a->news = NULL;
+	a->geo_news = NULL;
 	a->reload_tokens = false;
 	pthread_mutex_unlock(&a->lock);
 	if (news != NULL) {
 		table_unref(a->core.table);
 		a->core.table = news;
 	}
+	if (geo != NULL) {
+		geo_db_unref(a->core.geo);
+		a->core.geo = geo;
+	}
 	if (tokens)
 		reload_tokens(a);
 	return !end;
+}
+
+/* Waits until a door or the control thread has something, or the next tick. */
+static void wait_for_news(struct api *a)
+{
+	struct pollfd fds[DOOR_COUNT + 1] = {{.fd = a->wake_fd, .events = POLLIN}};
+	int wait_ms = API_TICK_MS;
+
+	for (int i = 0; i < DOOR_COUNT; i++) {
+		struct server *s = a->doors[i].server;
+
+		fds[i + 1] = (struct pollfd){.fd = s != NULL ? server_fd(s) : -1, .events = POLLIN};
+		if (s != NULL)
+			wait_ms = server_wait_ms(s, wait_ms);
+	}
+	(void)poll(fds, DOOR_COUNT + 1, wait_ms);
+}
+
+/* Whoever sums up what is decided is told here. */
+static void seen(void *arg, const struct flight_record *record)
+{
+	(void)arg;
+	(void)record;
+}
+
+static void tick(struct api *a, uint64_t now_ms)
+{
+	a->tick_ms = now_ms + API_TICK_MS;
+	for (int i = 0; i < DOOR_COUNT; i++)
+		door_tick(&a->doors[i], &a->core, a->seed, now_ms);
+	history_drain(a->core.history, a->core.crew, seen, &a->core);
+	if (a->core.config->api_enabled)
+		backends_tick(&a->core, now_ms);
 }
 
 static void *api_run(void *arg)
@@ -208,24 +220,14 @@ static void *api_run(void *arg)
 
 	pthread_setname_np(pthread_self(), "api");
 	do {
-		struct pollfd fds[] = {
-			{.fd = a->wake_fd, .events = POLLIN},
-			{.fd = a->server != NULL ? server_fd(a->server) : -1, .events = POLLIN},
-		};
-		int wait_ms = a->server != NULL ? server_wait_ms(a->server, API_TICK_MS)
-		                                : API_TICK_MS;
-
-		(void)poll(fds, 2, wait_ms);
+		wait_for_news(a);
 		now_ms = clock_now_ms();
-		if (a->server != NULL)
-			server_run(a->server, now_ms);
+		for (int i = 0; i < DOOR_COUNT; i++)
+			if (a->doors[i].server != NULL)
+				server_run(a->doors[i].server, now_ms);
 		now_ms = clock_now_ms();
-		if (now_ms >= a->tick_ms) {
-			a->tick_ms = now_ms + API_TICK_MS;
-			if (a->server == NULL)
-				try_to_listen(a, now_ms);
-			backends_tick(&a->core, now_ms);
-		}
+		if (now_ms >= a->tick_ms)
+			tick(a, now_ms);
 	} while (take_news(a));
 	return NULL;
 }
@@ -251,6 +253,18 @@ void api_post_table(struct api *a, struct table *table)
 	wake(a);
 }
 
+void api_post_geo(struct api *a, struct geo_db *geo)
+{
+	struct geo_db *old;
+
+	pthread_mutex_lock(&a->lock);
+	old = a->geo_news;
+	a->geo_news = geo_db_ref(geo);
+	pthread_mutex_unlock(&a->lock);
+	geo_db_unref(old);
+	wake(a);
+}
+
 void api_reload_tokens(struct api *a)
 {
 	pthread_mutex_lock(&a->lock);
@@ -266,38 +280,62 @@ void api_stopping(struct api *a)
 
 static void release(struct api *a)
 {
-	server_free(a->server);
-	if (a->listen_fd >= 0)
-		api_listen_close(&a->listen, a->listen_fd);
+	for (int i = 0; i < DOOR_COUNT; i++)
+		door_close(&a->doors[i]);
 	if (a->wake_fd >= 0)
 		close(a->wake_fd);
 	tokens_free(a->core.tokens);
 	registry_free(a->core.registry);
+	history_free(a->core.history);
 	writer_free(a->core.writer);
 	table_unref(a->core.table);
 	table_unref(a->news);
+	geo_db_unref(a->core.geo);
+	geo_db_unref(a->geo_news);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
 }
 
-static int make_core(struct api *a, const struct config *config, struct table *table)
+static int make_core(struct api *a, const struct api_options *options)
 {
+	const struct config *config = options->config;
 	struct core *c = &a->core;
 
 	c->config = config;
-	c->table = table_ref(table);
+	c->table = table_ref(options->table);
+	c->geo = options->geo != NULL ? geo_db_ref(options->geo) : NULL;
+	c->live = options->live;
+	c->affinity = options->affinity;
+	c->queue = options->queue;
+	c->crew = options->crew;
 	c->started_ms = clock_now_ms();
 	c->stopping = &a->stopping;
+	c->history = history_new();
 	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,
 	                           config->api_forget_secs * 1000);
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
-	return c->registry == NULL ? -ENOMEM : writer_new(config->db_path, &c->writer);
+	return c->registry == NULL || c->history == NULL ? -ENOMEM
+	                                                 : writer_new(config->db_path, &c->writer);
 }
 
-int api_new(const struct api_options *options, struct table *table, struct api **ret_api,
-            char error[API_ERROR_MAX])
+/* What cannot be opened stops the start, unless it is optional or another process may have it for a
+ * moment. */
+static int open_doors(struct api *a, char error[API_ERROR_MAX])
+{
+	for (int i = 0; i < DOOR_COUNT; i++) {
+		struct door *d = &a->doors[i];
+		int err = d->wanted && !d->optional ? door_open(d, &a->core, a->seed) : 0;
+
+		if (err != 0)
+			return refuse(error, err, "%s=%.100s: %s", door_option(d->kind), d->where,
+			              strerror(-err));
+	}
+	return 0;
+}
+
+int api_new(const struct api_options *options, struct api **ret_api, char error[API_ERROR_MAX])
 {
 	struct api *a = calloc(1, sizeof(*a));
 	bool exposed = false;
@@ -305,23 +343,25 @@ int api_new(const struct api_options *options, struct table *table, struct api *
 
 	if (a == NULL)
 		return refuse(error, -ENOMEM, "out of memory");
-	a->listen_fd = -1;
+	for (int i = 0; i < DOOR_COUNT; i++)
+		a->doors[i].fd = -1;
 	a->wake_fd = -1;
 	a->seed = options->seed;
-	a->complain_ms = clock_now_ms() + API_QUIET_MS;
 	pthread_mutex_init(&a->lock, NULL);
-	err = read_options(options->config, &a->listen, &a->core.tokens, &exposed, error);
+	err = read_options(options->config, a->doors, &a->core.tokens, &exposed, error);
 	if (err == 0 && a->core.tokens != NULL)
 		log_tokens(options->config, a->core.tokens, exposed);
 	if (err == 0) {
-		err = make_core(a, options->config, table);
-		if (err == 0 && !options->takeover)
-			err = open_server(a);
-		if (err == 0)
-			err = -pthread_create(&a->thread, NULL, api_run, a);
+		err = make_core(a, options);
 		if (err != 0)
-			refuse(error, err, "the API on %.100s: %s",
-			       options->config->api_listen_addr, strerror(-err));
+			refuse(error, err, "the API: %s", strerror(-err));
+	}
+	if (err == 0 && !options->takeover)
+		err = open_doors(a, error);
+	if (err == 0) {
+		err = -pthread_create(&a->thread, NULL, api_run, a);
+		if (err != 0)
+			refuse(error, err, "the API's thread: %s", strerror(-err));
 	}
 	if (err != 0) {
 		release(a);

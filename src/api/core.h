@@ -3,11 +3,18 @@
 #define API_CORE_H
 
 #include "api/auth.h"
+#include "api/door.h"
+#include "api/history.h"
 #include "api/registry.h"
 #include "api/reply.h"
 #include "api/router.h"
 #include "api/writer.h"
 #include "config/config.h"
+#include "geo/geo_db.h"
+#include "proxy/crew.h"
+#include "route/affinity.h"
+#include "route/live.h"
+#include "route/queue.h"
 #include "route/table.h"
 
 #include <stdatomic.h>
@@ -25,10 +32,16 @@
 
 struct core {
 	const struct config *config;
+	struct history *history;
 	struct registry *registry;
 	struct writer *writer;
 	struct tokens *tokens; /* NULL: whoever can connect may do everything */
 	struct table *table;   /* with a reference; the latest that was published */
+	struct geo_db *geo;    /* the same; may be NULL */
+	struct live *live;
+	struct affinity *affinity;
+	struct queue *queue;
+	struct crew *crew; /* its functions for any thread */
 	uint64_t started_ms;
 	atomic_bool *stopping;
 	bool database_failed; /* has been said in the log */
@@ -49,7 +62,7 @@ struct request {
 };
 
 /* One function a row of routes.def. */
-#define ROUTE(handler, method, pattern, access) \
+#define ROUTE(handler, method, pattern, access, doors) \
 	void route_##handler(struct core *c, const struct request *q, struct reply *r);
 #include "api/routes.def"
 #undef ROUTE

@@ -14,21 +14,25 @@
 #define BACKLOG 128
 #define UNIX_MODE 0660
 
+int api_listen_unix(const char *path, struct api_listen *ret)
+{
+	struct api_listen l = {.is_unix = true, .local.sun_family = AF_UNIX};
+
+	if (path[0] != '/' || strlen(path) >= sizeof(l.local.sun_path))
+		return -EINVAL;
+	memcpy(l.local.sun_path, path, strlen(path));
+	*ret = l;
+	return 0;
+}
+
 int api_listen_parse(const char *text, struct api_listen *ret)
 {
 	struct api_listen l = {0};
-	const char *path = text + strlen(API_UNIX_PREFIX);
 
-	if (strncmp(text, API_UNIX_PREFIX, strlen(API_UNIX_PREFIX)) != 0) {
-		if (endpoint_parse(text, true, &l.addr) != 0)
-			return -EINVAL;
-	} else {
-		if (path[0] != '/' || strlen(path) >= sizeof(l.local.sun_path))
-			return -EINVAL;
-		l.is_unix = true;
-		l.local.sun_family = AF_UNIX;
-		memcpy(l.local.sun_path, path, strlen(path));
-	}
+	if (strncmp(text, API_UNIX_PREFIX, strlen(API_UNIX_PREFIX)) == 0)
+		return api_listen_unix(text + strlen(API_UNIX_PREFIX), ret);
+	if (endpoint_parse(text, true, &l.addr) != 0)
+		return -EINVAL;
 	*ret = l;
 	return 0;
 }

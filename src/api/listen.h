@@ -21,6 +21,8 @@ struct api_listen {
 
 /* "127.0.0.1:8081", "[::1]:8081", ":8081" or "unix:/run/edgeproxy/api.sock". 0 or -EINVAL. */
 MUST_CHECK int api_listen_parse(const char *text, struct api_listen *ret);
+/* The same for a path alone. 0 or -EINVAL. */
+MUST_CHECK int api_listen_unix(const char *path, struct api_listen *ret);
 /* Can only this machine connect there? */
 bool api_listen_is_local(const struct api_listen *l);
 /* Binds and listens, non-blocking; resolves port 0 in l->addr. A socket's file that nobody listens

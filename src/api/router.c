@@ -11,7 +11,7 @@
 #define ACCESS_TOKEN true
 
 const struct api_route api_routes[ROUTE_COUNT] = {
-#define ROUTE(handler, method, pattern, access) {#method, pattern, ACCESS_##access},
+#define ROUTE(handler, method, pattern, access, doors) {#method, pattern, ACCESS_##access, doors},
 #include "api/routes.def"
 #undef ROUTE
 };
@@ -79,7 +79,8 @@ static void add_allowed(char allow[ROUTER_ALLOW_MAX], const char *method)
 	         strcmp(method, "GET") == 0 ? ", HEAD" : "");
 }
 
-int router_match(const char *method, const char *path, struct route_match *ret_match)
+int router_match(const char *method, const char *path, enum door_kind door,
+                 struct route_match *ret_match)
 {
 	const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
 	struct route_match m = {0};
@@ -87,7 +88,8 @@ int router_match(const char *method, const char *path, struct route_match *ret_m
 	size_t len;
 
 	for (int i = 0; i < ROUTE_COUNT; i++) {
-		if (!fits(api_routes[i].pattern, path, &id, &len))
+		if ((api_routes[i].doors >> door & 1U) == 0 ||
+		    !fits(api_routes[i].pattern, path, &id, &len))
 			continue;
 		if (strcmp(api_routes[i].method, wanted) != 0) {
 			add_allowed(m.allow, api_routes[i].method);

@@ -2,6 +2,7 @@
 #ifndef API_ROUTER_H
 #define API_ROUTER_H
 
+#include "api/door.h"
 #include "base/check.h"
 #include "route/limits.h"
 
@@ -9,7 +10,7 @@
 #include <stddef.h>
 
 enum route_id {
-#define ROUTE(handler, method, pattern, access) ROUTE_##handler,
+#define ROUTE(handler, method, pattern, access, doors) ROUTE_##handler,
 #include "api/routes.def"
 #undef ROUTE
 	ROUTE_COUNT
@@ -19,6 +20,7 @@ struct api_route {
 	const char *method;
 	const char *pattern;
 	bool needs_token; /* where there are tokens */
+	unsigned doors;   /* bits of enum door_kind */
 };
 extern const struct api_route api_routes[ROUTE_COUNT];
 
@@ -31,10 +33,11 @@ struct route_match {
 	char allow[ROUTER_ALLOW_MAX]; /* of -EPERM: the methods that the path has */
 };
 
-/* path as it stands in the request line, without a query. 0; -ENOENT (no such path); -EPERM (not
- * with this method); -EINVAL (the id is not percent-encoded rightly, or no backend's can be so
- * long). */
-MUST_CHECK int router_match(const char *method, const char *path, struct route_match *ret_match);
+/* path as it stands in the request line, without a query. 0; -ENOENT (no such path at this door);
+ * -EPERM (not with this method); -EINVAL (the id is not percent-encoded rightly, or no backend's
+ * can be so long). */
+MUST_CHECK int router_match(const char *method, const char *path, enum door_kind door,
+                            struct route_match *ret_match);
 
 /* Decodes len bytes of percent-encoding into at most room bytes and the end. 0; -EINVAL (a bad
  * escape, or an encoded NUL); -ENAMETOOLONG. */

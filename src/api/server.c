@@ -31,7 +31,9 @@ struct server {
 	struct MHD_Daemon *daemon;
 	struct client_limits *rates; /* NULL: no limit */
 	struct list connections;
+	enum door_kind door;
 	bool is_unix;
+	bool is_local;
 	int epoll_fd;
 	uint64_t sweep_ms;
 };
@@ -129,13 +131,19 @@ static bool is_plain_host(const char *host)
 	       (name == 9 && strncasecmp(host, "localhost", 9) == 0);
 }
 
+/* Are tokens asked for here? */
+static bool has_tokens(const struct server *s)
+{
+	return s->door == DOOR_API && s->core->tokens != NULL;
+}
+
 static bool is_browsers(const struct server *s, struct MHD_Connection *connection,
                         const char *method)
 {
 	const char *host = header(connection, "Host");
 	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 
-	if (s->core->tokens != NULL || s->is_unix)
+	if (has_tokens(s) || !s->is_local || s->is_unix)
 		return false;
 	return (!reads && header(connection, "Origin") != NULL) ||
 	       (host != NULL && !is_plain_host(host));
@@ -172,7 +180,7 @@ static bool let_in(struct server *s, struct MHD_Connection *connection, const ch
 		r->retry_after_secs = 1;
 		return false;
 	}
-	err = router_match(method, path, &q->match);
+	err = router_match(method, path, s->door, &q->match);
 	if (err == -EINVAL)
 		reply_problem(r, 400, "id",
 		              "the id in the path must be 1..%d bytes, "
@@ -191,7 +199,7 @@ static bool let_in(struct server *s, struct MHD_Connection *connection, const ch
 		              "may have made are refused");
 		return false;
 	}
-	if (s->core->tokens != NULL && api_routes[q->match.route].needs_token) {
+	if (has_tokens(s) && api_routes[q->match.route].needs_token) {
 		q->token = tokens_find(s->core->tokens, header(connection, "Authorization"));
 		if (q->token == NULL) {
 			reply_problem(r, 401, NULL, "a bearer token is needed");
@@ -236,7 +244,7 @@ static void answer(struct server *s, struct MHD_Connection *connection, struct e
 {
 	static void (*const handlers[ROUTE_COUNT])(struct core *, const struct request *,
 	                                           struct reply *) = {
-#define ROUTE(handler, method, pattern, access) route_##handler,
+#define ROUTE(handler, method, pattern, access, doors) route_##handler,
 #include "api/routes.def"
 #undef ROUTE
 	};
@@ -338,7 +346,7 @@ static int make_rates(struct server *s, uint64_t seed)
 {
 	uint32_t rate = (uint32_t)s->core->config->api_rate;
 
-	if (rate == 0)
+	if (rate == 0 || s->door != DOOR_API)
 		return 0;
 	s->rates = client_limits_new(&(struct client_limits_options){
 		.max_entries = SERVER_CLIENTS_MAX,
@@ -351,23 +359,24 @@ static int make_rates(struct server *s, uint64_t seed)
 	return s->rates != NULL ? 0 : -ENOMEM;
 }
 
-int server_new(struct core *core, int listen_fd, bool is_unix, uint64_t seed,
-               struct server **ret_server)
+int server_new(const struct server_options *options, struct server **ret_server)
 {
 	struct server *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return -ENOMEM;
-	s->core = core;
-	s->is_unix = is_unix;
+	s->core = options->core;
+	s->door = options->door;
+	s->is_unix = options->is_unix;
+	s->is_local = options->is_local;
 	list_init(&s->connections);
-	if (make_rates(s, seed) != 0) {
+	if (make_rates(s, options->seed) != 0) {
 		free(s);
 		return -ENOMEM;
 	}
 	s->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, listen_fd,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)core->config->api_max_conn,
+		MHD_USE_EPOLL, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET,
+		options->listen_fd, MHD_OPTION_CONNECTION_LIMIT, options->max_conn,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(SERVER_REQUEST_MS / 1000),
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_HEADERS_MAX,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,

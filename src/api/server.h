@@ -19,9 +19,18 @@
 
 struct server;
 
-/* listen_fd stays the caller's; local: only this machine can connect there. 0 or -errno. */
-MUST_CHECK int server_new(struct core *core, int listen_fd, bool is_unix, uint64_t seed,
-                          struct server **ret_server);
+struct server_options {
+	struct core *core; /* outlives the server */
+	enum door_kind door;
+	int listen_fd; /* stays the caller's */
+	bool is_unix;
+	bool is_local; /* only this machine can connect there */
+	unsigned max_conn;
+	uint64_t seed;
+};
+
+/* 0 or -errno. */
+MUST_CHECK int server_new(const struct server_options *options, struct server **ret_server);
 /* Ends every connection. NULL-safe. */
 void server_free(struct server *s);
 /* Readable when server_run() has something to do. */

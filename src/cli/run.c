@@ -30,8 +30,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Descriptors that are not for sessions: files, listeners, epoll, and a reserve. */
-#define RESERVED_FDS 64
+/* Descriptors that are not for sessions: files, listeners, epoll, metrics and
+ * command line, and a reserve. */
+#define RESERVED_FDS 128
 /* Pipes for splicing may use one descriptor in so many. */
 #define PIPE_FD_SHARE 8
 /* Health checks under way may use one in so many. */
@@ -158,6 +159,8 @@ static void publish_geo(void *arg, struct geo_db *db)
 
 	if (r->crew != NULL && crew_post_geo(r->crew, db) != 0)
 		log_errno_failure("geo_not_posted", ENOMEM);
+	if (r->api != NULL)
+		api_post_geo(r->api, db);
 }
 
 static int end_sessions(void *arg)
@@ -370,13 +373,22 @@ static void open_status(struct runner *r)
 static int start_api(struct runner *r, bool taken_over)
 {
 	const struct api_options options = {
-		.config = &r->config, .seed = random_seed(), .takeover = taken_over};
+		.config = &r->config,
+		.table = reload_table(r->reload),
+		.geo = geo_watch_db(r->geo),
+		.live = r->live,
+		.affinity = r->affinity,
+		.queue = r->queue,
+		.crew = r->crew,
+		.seed = random_seed(),
+		.takeover = taken_over,
+	};
 	char error[API_ERROR_MAX];
 	int err;
 
-	if (!r->config.api_enabled)
+	if (!api_wanted(&r->config))
 		return 0;
-	err = api_new(&options, reload_table(r->reload), &r->api, error);
+	err = api_new(&options, &r->api, error);
 	if (err != 0)
 		log_failure(taken_over ? "api_not_started" : "start_failed", error);
 	return err;
@@ -387,7 +399,7 @@ static int start_api(struct runner *r, bool taken_over)
 static int check_api(struct runner *r)
 {
 	char error[API_ERROR_MAX];
-	int err = r->config.api_enabled ? api_check(&r->config, error) : 0;
+	int err = api_check(&r->config, error);
 
 	if (err != 0)
 		log_failure("start_failed", error);
@@ -609,6 +621,8 @@ static void stop(struct runner *r, int signal)
 	if (signal != 0)
 		drain(r, signal);
 	left = live_own_total(r->live);
+	api_free(r->api); /* it looks at the crew */
+	r->api = NULL;
 	crew_free(r->crew);
 	r->crew = NULL;
 	/* The last sessions have said what they learnt. */

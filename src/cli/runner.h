@@ -76,7 +76,7 @@ struct runner {
 	struct fault_watch *faults;
 	struct checker *checker; /* NULL until the first table is there, and in a retired process */
 	struct crew *crew;       /* NULL until the first table is there */
-	struct api *api;         /* NULL: not enabled, or this process has retired */
+	struct api *api;         /* NULL: not yet, or this process has retired */
 	int signal_fd;
 	int status_fd;
 	bool hurry;

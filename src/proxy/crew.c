@@ -119,6 +119,23 @@ bool crew_stopped(const struct crew *c)
 	return true;
 }
 
+void crew_counters(const struct crew *c, struct counters_sum *sum)
+{
+	for (unsigned i = 0; i < c->started; i++)
+		counters_add_to(&c->shared.workers[i].counters, sum);
+}
+
+unsigned crew_size(const struct crew *c)
+{
+	return c->started;
+}
+
+struct flight *crew_flight(struct crew *c, unsigned n)
+{
+	CHECK(n < c->started);
+	return &c->shared.workers[n].flight;
+}
+
 void crew_free(struct crew *c)
 {
 	static const struct timespec pause = {.tv_nsec = CREW_RETRY_NS};

@@ -1,10 +1,13 @@
-/* The crew: all workers together, as the control thread sees them. Control thread only. */
+/* The crew: all workers together, as the control thread sees them. Control thread only, where
+ * nothing else is said. */
 #ifndef PROXY_CREW_H
 #define PROXY_CREW_H
 
 #include "base/check.h"
 #include "config/config.h"
 #include "geo/geo_db.h"
+#include "proxy/counters.h"
+#include "proxy/flight.h"
 #include "route/affinity.h"
 #include "route/client_limits.h"
 #include "route/live.h"
@@ -47,6 +50,12 @@ MUST_CHECK int crew_pause(struct crew *c);
 MUST_CHECK int crew_resume(struct crew *c);
 /* Has every worker stopped accepting? */
 bool crew_stopped(const struct crew *c);
+/* What all workers have counted, added to *sum. Any thread, as long as the crew is there; so are
+ * the two below. */
+void crew_counters(const struct crew *c, struct counters_sum *sum);
+unsigned crew_size(const struct crew *c);
+/* Of worker number n: what it has decided lately. One thread at a time may take from it. */
+struct flight *crew_flight(struct crew *c, unsigned n);
 /* Closes what is left, ends the threads, frees. NULL-safe. */
 void crew_free(struct crew *c);
 

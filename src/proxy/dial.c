@@ -43,6 +43,7 @@ void dial_free(struct session *s)
 	if (s->dial == NULL)
 		return;
 	set_starved(s, false);
+	counter_add(&s->worker->counters.bytes[CLIENT], s->dial->flight);
 	tried_done(&s->dial->tried);
 	free(s->dial);
 	s->dial = NULL;
@@ -95,6 +96,8 @@ static bool is_backends_failure(int err)
 static void try_failed(struct session *s, int err)
 {
 	access_log_connect_failed(s, err);
+	counter_add(&s->worker->counters.connect_failures, 1);
+	session_note_flight(s, FLIGHT_FAILED, (unsigned)err);
 	if (is_backends_failure(err))
 		live_note_failure(s->worker->shared->live, s->slot);
 	/* What was sent to it is still in the client's socket. */
@@ -221,6 +224,7 @@ static void take_choice(struct session *s, const struct choice *choice)
 	s->backend_addr = choice->backend->addr;
 	s->region_score = (uint8_t)choice->terms.region_score;
 	s->from_affinity = choice->from_affinity;
+	s->dial->backend_region = choice->backend->region;
 	access_log_decision(s, &s->dial->place, choice);
 }
 
@@ -234,6 +238,7 @@ static const struct backend *choose(struct session *s)
 		take_choice(s, &choice);
 		return choice.backend;
 	case -EAGAIN:
+		counter_add(&s->worker->counters.refused_reservations, 1);
 		wait_for_place(s);
 		return NULL;
 	case -EHOSTUNREACH:
@@ -374,6 +379,9 @@ void dial_event(struct session *s, uint32_t events)
 	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
 	s->due_ms = (uint32_t)(w->now_ms + SETTLE_MS);
 	s->connected = true;
+	counters_connected(&w->counters, s, s->dial->backend_region);
+	live_note_connect(w->shared->live, s->slot, s->connect_us);
+	session_note_flight(s, FLIGHT_ROUTED, 0);
 	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
 	             w->now_ms);
 	session_connected(s);

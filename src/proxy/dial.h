@@ -38,8 +38,9 @@ struct dial {
 	uint64_t deadline_ms; /* of all tries together, since the dial began or left the queue */
 	uint64_t try_started_ns;
 	uint64_t try_deadline_ms;
-	uint64_t failed_turn_ns; /* when the try before this one failed: what the same batch of
-	                            events still says of a backend is of that socket */
+	uint64_t failed_turn_ns;  /* when the try before this one failed: what the same batch of
+	                             events still says of a backend is of that socket */
+	region_id backend_region; /* of the one that is being tried */
 	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
 	bool starved;     /* counted in the crew's starved: lacks a descriptor, or memory */
 	bool header_sent; /* the PROXY header went with the first packet */

@@ -182,6 +182,31 @@ static void note_success(struct session *s)
 	live_note_success(s->worker->shared->live, s->slot);
 }
 
+void session_note_flight(struct session *s, enum flight_kind kind, unsigned detail)
+{
+	struct worker *w = s->worker;
+	struct flight_record r = {
+		.at_ns = w->now_ns,
+		.client = s->client.ip,
+		.slot = s->slot,
+		.service = s->service->key,
+		.connect_us = s->connected ? s->connect_us : 0,
+		.queue_us = s->queued ? s->queue_us : 0,
+		.region = s->region,
+		.retries = s->retries,
+		.country = {s->country[0], s->country[1]},
+		.kind = (uint8_t)kind,
+		.detail = (uint8_t)detail,
+		.region_score = s->region_score,
+		.place_source = s->place_source,
+		.from_affinity = s->from_affinity,
+	};
+
+	if (s->slot != LIVE_NO_SLOT)
+		r.generation = live_generation(w->shared->live, s->slot);
+	flight_note(&w->flight, &r);
+}
+
 void session_close(struct session *s, enum close_reason reason)
 {
 	struct worker *w = s->worker;
@@ -191,6 +216,9 @@ void session_close(struct session *s, enum close_reason reason)
 	if (s->state == SESSION_QUEUE)
 		waiting_leave(s);
 	session_move(s, SESSION_CLOSED);
+	counter_add(&w->counters.ended[reason], 1);
+	if (reason != CLOSE_DONE)
+		session_note_flight(s, FLIGHT_ENDED, reason);
 	access_log_session(s, reason, clock_now_ns());
 	dial_free(s);
 	for (unsigned side = 0; side < 2; side++) {
@@ -227,6 +255,17 @@ static void queue_turn(struct session *s)
 		list_push_back(&s->worker->bulk, &s->turn);
 }
 
+/* Moves what one direction has, and counts it. */
+static enum relay_result run(struct session *s, unsigned side)
+{
+	struct relay *r = &s->dir[side];
+	uint64_t before = r->bytes;
+	enum relay_result result = relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay);
+
+	counter_add(&s->worker->counters.bytes[side], r->bytes - before);
+	return result;
+}
+
 /* ---- ABORT: one side was reset ---- */
 
 /* What the dead side sent before it died goes to the survivor; when the survivor's TCP has it all,
@@ -239,7 +278,7 @@ static void abort_step(struct session *s)
 	struct end *survivor = &s->end[!dead];
 
 	if (r->state != RELAY_ENDED) {
-		enum relay_result result = relay_run(r, &s->end[dead], survivor, &s->worker->relay);
+		enum relay_result result = run(s, dead);
 
 		if (result == RELAY_YIELD) {
 			queue_turn(s);
@@ -351,7 +390,7 @@ static void run_direction(struct session *s, unsigned side)
 	struct relay *r = &s->dir[side];
 	bool was_behind = relay_pending(r);
 
-	after_run(s, side, relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay));
+	after_run(s, side, run(s, side));
 	/* Somebody else is waited for now, perhaps for a shorter time. */
 	if (s->state == SESSION_RELAY && was_behind && !relay_pending(r))
 		session_arm(s);
@@ -432,6 +471,7 @@ static void admit(struct session *s, const struct endpoint *dst)
 	s->region = place.region;
 	s->place_source = (uint8_t)place.source;
 	s->located = true;
+	counter_add(&w->counters.places[place.source], 1);
 	if (admission_enter(s, &place))
 		dial_start(s, &place, dst);
 }
@@ -630,6 +670,7 @@ void session_start(struct worker *w, int fd, const struct endpoint *peer, struct
 	struct session unlucky;
 	bool starved = s == NULL;
 
+	counter_add(&w->counters.accepted, 1);
 	/* Without memory a session on the stack lives just long enough to be logged and closed. */
 	if (starved)
 		s = &unlucky;

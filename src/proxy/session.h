@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "net/addr.h"
 #include "net/timer.h"
+#include "proxy/flight.h"
 #include "proxy/relay.h"
 #include "route/affinity.h"
 #include "route/region.h"
@@ -95,6 +96,8 @@ void session_turn(struct session *s);
  * all other cases both sides see a reset, so that nobody takes a cut stream for a whole one. */
 void session_close(struct session *s, enum close_reason reason);
 
+/* Tells the flight recorder; detail as in flight_record. */
+void session_note_flight(struct session *s, enum flight_kind kind, unsigned detail);
 /* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
 struct binding session_binding(const struct session *s);
 /* For sweep.c: a relaying session of which nothing has passed either way, so that it can go to

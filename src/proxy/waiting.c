@@ -127,8 +127,10 @@ void waiting_join(struct session *s)
 		session_close(s, CLOSE_CLIENT_GONE);
 		return;
 	}
-	if (first)
+	if (first) {
+		counter_add(&w->counters.queued, 1);
 		d->queue_deadline_ms = w->now_ms + c->queue_timeout_ms;
+	}
 	d->queued_ns = w->now_ns;
 	d->waiter.app = s->service->app;
 	d->waiter.tried = &d->tried;

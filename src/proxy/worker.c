@@ -305,15 +305,33 @@ static void close_all(struct worker *w)
 	free_dead(w);
 }
 
+/* Is there something that waits for no event? */
+static bool has_work(const struct worker *w)
+{
+	return !list_empty(&w->bulk) || sweep_active(w);
+}
+
+static void note_turn(struct worker *w, uint64_t now_ns)
+{
+	histogram_note(&w->counters.turn, (now_ns - w->now_ns) / 1000);
+}
+
 /* Waits for events; with a spin, asks for them without sleeping for a moment first. */
 static int wait_for_events(struct worker *w, struct epoll_event *events)
 {
-	int wait_ms = 0, n;
+	uint64_t now_ns;
+	int wait_ms, n;
 
-	if (list_empty(&w->bulk) && !sweep_active(w))
-		wait_ms = timer_wheel_wait_ms(&w->timers, clock_now_ms());
+	if (has_work(w)) {
+		n = epoll_wait(w->epoll_fd, events, WORKER_EVENTS, 0);
+		note_turn(w, clock_now_ns());
+		return n;
+	}
+	now_ns = clock_now_ns();
+	note_turn(w, now_ns);
+	wait_ms = timer_wheel_wait_ms(&w->timers, now_ns / 1000000);
 	if (wait_ms != 0 && w->spin_ns != 0) {
-		uint64_t until_ns = clock_now_ns() + w->spin_ns;
+		uint64_t until_ns = now_ns + w->spin_ns;
 
 		do {
 			n = epoll_wait(w->epoll_fd, events, WORKER_EVENTS, 0);
@@ -428,10 +446,11 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	                          (number < c->pipe_max % shared->worker_count)),
 	               (uint32_t)c->pipe_bytes);
 	w->relay.buffer = malloc(RELAY_BUFFER_BYTES);
-	if (w->relay.buffer == NULL)
-		return -ENOMEM;
-	err = open_loop(w);
+	err = w->relay.buffer != NULL ? flight_init(&w->flight) : -ENOMEM;
+	if (err == 0)
+		err = open_loop(w);
 	if (err != 0) {
+		flight_done(&w->flight);
 		free(w->relay.buffer);
 		return err;
 	}
@@ -473,5 +492,6 @@ void worker_done(struct worker *w)
 	pipe_pool_done(&w->relay.pipes);
 	mailbox_done(&w->mailbox);
 	close(w->epoll_fd);
+	flight_done(&w->flight);
 	free(w->relay.buffer);
 }

@@ -13,6 +13,8 @@
 #include "geo/geo_db.h"
 #include "net/mailbox.h"
 #include "net/timer.h"
+#include "proxy/counters.h"
+#include "proxy/flight.h"
 #include "proxy/relay.h"
 #include "proxy/sweep.h"
 #include "route/affinity.h"
@@ -88,6 +90,9 @@ struct worker {
 	bool mail_waits;
 	bool started; /* has a thread */
 	bool leaving; /* ends at the end of this turn */
+
+	struct counters counters;
+	struct flight flight;
 };
 
 /* References to table and geo are taken. paused: accepts nobody until worker_post_resume(). 0, or

@@ -61,6 +61,8 @@ struct slot {
 };
 
 struct outcomes {
+	_Atomic uint64_t connects;
+	_Atomic uint32_t rtt_us; /* smoothed; 0: none yet */
 	_Atomic uint32_t successes;
 	_Atomic uint32_t failures;
 	_Atomic uint32_t failures_in_a_row;
@@ -314,6 +316,8 @@ static void forget(struct live *l, uint32_t i)
 	atomic_store_explicit(&s->trials, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->ramp, LIVE_NO_RAMP, memory_order_relaxed);
 	atomic_store_explicit(&s->grace_until_s, 0, memory_order_relaxed);
+	atomic_store_explicit(&o->connects, 0, memory_order_relaxed);
+	atomic_store_explicit(&o->rtt_us, 0, memory_order_relaxed);
 	atomic_store_explicit(&o->successes, 0, memory_order_relaxed);
 	atomic_store_explicit(&o->failures, 0, memory_order_relaxed);
 	atomic_store_explicit(&o->failures_in_a_row, 0, memory_order_relaxed);
@@ -647,6 +651,28 @@ bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms)
 
 /* ---- outcomes ---- */
 
+void live_note_connect(struct live *l, uint32_t slot, uint32_t connect_us)
+{
+	struct outcomes *o = &l->outcomes[slot];
+	uint32_t rtt_us;
+
+	CHECK(slot < LIVE_SLOTS_MAX);
+	atomic_fetch_add_explicit(&o->connects, 1, memory_order_relaxed);
+	/* Two workers at once: one of the times is not counted, which does no harm. */
+	rtt_us = atomic_load_explicit(&o->rtt_us, memory_order_relaxed);
+	if (rtt_us == 0)
+		rtt_us = connect_us;
+	else
+		rtt_us = (uint32_t)(((uint64_t)rtt_us * 7 + connect_us) / 8);
+	atomic_store_explicit(&o->rtt_us, rtt_us > 0 ? rtt_us : 1, memory_order_relaxed);
+}
+
+uint32_t live_rtt_us(const struct live *l, uint32_t slot)
+{
+	CHECK(slot < LIVE_SLOTS_MAX);
+	return atomic_load_explicit(&l->outcomes[slot].rtt_us, memory_order_relaxed);
+}
+
 void live_note_success(struct live *l, uint32_t slot)
 {
 	struct outcomes *o = &l->outcomes[slot];
@@ -675,6 +701,7 @@ struct live_outcomes live_outcomes(const struct live *l, uint32_t slot)
 
 	CHECK(slot < LIVE_SLOTS_MAX);
 	return (struct live_outcomes){
+		.connects = atomic_load_explicit(&o->connects, memory_order_relaxed),
 		.successes = atomic_load_explicit(&o->successes, memory_order_relaxed),
 		.failures = atomic_load_explicit(&o->failures, memory_order_relaxed),
 		.failures_in_a_row = atomic_load_explicit(&o->failures_in_a_row,

@@ -129,11 +129,17 @@ uint64_t live_grace_ms(const struct live *l, uint32_t slot, uint64_t now_ms);
 
 /* What came of connections, counted by the workers since the slot was given out. */
 struct live_outcomes {
+	uint64_t connects; /* connections made */
 	uint32_t successes;
 	uint32_t failures;
 	uint32_t failures_in_a_row;
 };
 
+/* A connection was made, in so long. */
+void live_note_connect(struct live *l, uint32_t slot, uint32_t connect_us);
+/* The latest times together, each counting one in eight (RFC 6298's smoothed round trip); 0: no
+ * connection was made yet. */
+uint32_t live_rtt_us(const struct live *l, uint32_t slot);
 void live_note_success(struct live *l, uint32_t slot);
 void live_note_failure(struct live *l, uint32_t slot);
 struct live_outcomes live_outcomes(const struct live *l, uint32_t slot);

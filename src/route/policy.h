@@ -21,6 +21,8 @@ enum place_source {
 	PLACE_UNKNOWN, /* in none of them */
 };
 
+#define PLACE_SOURCES (PLACE_UNKNOWN + 1)
+
 const char *place_source_word(enum place_source source);
 
 /* Where a client is. */

@@ -197,6 +197,7 @@ class Pop(Child):
                if not k.startswith("EDGEPROXY_") and k != "DEBUG"}
         env.update(EDGEPROXY_LISTEN_ADDR="127.0.0.1:0", EDGEPROXY_REGION=region,
                    EDGEPROXY_DB_PATH=os.path.join(folder, "routing.db"),
+                   EDGEPROXY_CONTROL_SOCKET=os.path.join(folder, f"{region}.sock"),
                    EDGEPROXY_TRUSTED_PROXIES="127.0.0.1")
         with open(self.log_path, "wb") as log:
             super().__init__([binary], stdout=log, stderr=log, env=env)

@@ -367,6 +367,7 @@ def base_env(db, env):
         EDGEPROXY_RANDOM_SEED="1",
         EDGEPROXY_TRUSTED_PROXIES="127.0.0.1",
         EDGEPROXY_SHUTDOWN_TIMEOUT_SECS="1",
+        EDGEPROXY_CONTROL_SOCKET="off",
     )
     # "NAME=value ...": for every run of a whole session of tests.
     full.update(word.split("=", 1) for word in

@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "proxy": _DATA,
     "control": _DATA,
     "health": _DATA,
-    "api": _DATA | {"control"},
+    "api": _DATA | {"control", "proxy"},
 }
 
 

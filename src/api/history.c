@@ -3,6 +3,7 @@
 #include "api/history.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Taken from a ring at once. */
 #define DRAIN_BATCH 256
@@ -15,7 +16,14 @@ struct history {
 
 struct history *history_new(void)
 {
-	return calloc(1, sizeof(struct history));
+	struct history *h = malloc(sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	memset(h, 0xff, sizeof(*h)); /* its pages are taken now: see flight_init() */
+	h->next = 0;
+	h->lost = 0;
+	return h;
 }
 
 void history_free(struct history *h)

@@ -112,7 +112,7 @@ def idle_part(results):
                      stats.spread(runs, "slab_b") if direct else stats.spread(runs, "kernel_b"),
                      "–" if direct else stats.spread(runs, "left_kb")))
     yield from table(("", "user, B each", "kernel, B each", "left after they closed, KB"), rows)
-    yield ("User: growth of private, written-to memory. Kernel: growth of the kernel's slabs, less the "
+    yield ("User: growth of private, written-to memory. Kernel: growth of the slabs that sockets are made of, less the "
            "direct connections' (which are shown as they are). Each connection carried one ping; the "
            f"first {memory.FIRST:,} are not counted, since they touch what all share.")
     yield ""

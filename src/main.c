@@ -68,6 +68,7 @@ static int print_help(void)
 	puts("  edgeproxy --help | --version\n\n"
 	     "Signals: SIGTERM, SIGINT stop accepting and drain, a second one ends at once;\n"
 	     "SIGHUP reads the routing database now and accepts a table that was held back;\n"
+	     "SIGUSR1 opens the access log anew (logrotate);\n"
 	     "SIGUSR2 upgrades: the program at this one's path takes over, nobody is cut off.\n\n"
 	     "Everything is configured by environment variables:\n");
 	config_print_options(stdout);

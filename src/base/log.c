@@ -1,61 +1,36 @@
-/* The log: lines are built on the caller's stack, copied into a shared buffer under a short lock,
- * and written by a thread of their own.
- *
- * There are two buffers: callers fill one while the writer writes the other, so no caller ever
- * waits for the reader of the sink. The writer sleeps a moment (LOG_BATCH_NS) after it is woken, so
- * a busy proxy pays one write and one wake-up for many lines. When both buffers are full, lines are
- * dropped and counted: a log that nobody reads must not stop traffic. */
+/* The lines of the log: built on the caller's stack, finished, and handed to a writer
+ * (log_writer.c), the main log's or another. The main log goes to standard error. */
 #include "base/log.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_BATCH_NS 5000000
 /* How long a line that goes past the buffer may wait for room. */
 #define LOG_AT_ONCE_NS 100000000
-/* How long log_stop() waits for the reader of the log to take what is left. */
-#define LOG_STOP_SECS 2
 
 /* Room that log_end() needs behind the last value: a mark for a cut line, braces, the new line. */
 #define LOG_TAIL_BYTES 32
 
 static const char *const level_words[] = {"error", "warn", "info", "debug"};
 
-static struct {
-	enum log_level level;
-	enum log_format format;
-
-	pthread_mutex_t lock;
-	pthread_cond_t filled;
-	pthread_t thread;
-	bool running;
-	bool stopping;
-	char *filling; /* callers append here */
-	char *writing; /* the writer's own */
-	size_t used;   /* of filling */
-	uint64_t dropped;
-} sink = {
-	.level = LOG_INFO,
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.filled = PTHREAD_COND_INITIALIZER,
-};
+static enum log_level least_level = LOG_INFO;
+static enum log_format line_format;
+static struct log_writer main_writer = LOG_WRITER_INITIALIZER;
 
 void log_setup(enum log_level level, enum log_format format)
 {
-	sink.level = level;
-	sink.format = format;
+	least_level = level;
+	line_format = format;
 }
 
 bool log_wanted(enum log_level level)
 {
-	return level <= sink.level;
+	return level <= least_level;
 }
 
 static void write_all(const char *data, size_t len)
@@ -78,101 +53,43 @@ static void write_all(const char *data, size_t len)
 	}
 }
 
-static void finish(struct log_line *l);
-
-/* Called with the lock held; returns with it held. */
-static void write_batch(uint64_t *reported)
+static ssize_t write_lines(void *arg, const char *lines, size_t len)
 {
-	char *batch = sink.filling;
-	size_t len = sink.used;
-	uint64_t dropped = sink.dropped;
-
-	sink.filling = sink.writing;
-	sink.writing = batch;
-	sink.used = 0;
-	pthread_mutex_unlock(&sink.lock);
-	write_all(batch, len);
-	if (dropped != *reported) {
-		struct log_line l;
-
-		log_begin(&l, LOG_ERROR, "log_dropped");
-		log_uint(&l, "lines", dropped - *reported);
-		finish(&l);
-		write_all(l.text, l.len);
-		*reported = dropped;
-	}
-	pthread_mutex_lock(&sink.lock);
+	(void)arg;
+	write_all(lines, len);
+	return (ssize_t)len;
 }
 
-static void *writer(void *arg)
+static void finish(struct log_line *l);
+
+static void say_dropped(void *arg, uint64_t lines)
 {
-	static const struct timespec batch = {.tv_nsec = LOG_BATCH_NS};
-	uint64_t reported = 0;
+	struct log_line l;
 
 	(void)arg;
-	pthread_setname_np(pthread_self(), "log");
-	pthread_mutex_lock(&sink.lock);
-	for (;;) {
-		while (sink.used == 0 && !sink.stopping)
-			pthread_cond_wait(&sink.filled, &sink.lock);
-		if (sink.used == 0)
-			break;
-		if (!sink.stopping) {
-			pthread_mutex_unlock(&sink.lock);
-			nanosleep(&batch, NULL);
-			pthread_mutex_lock(&sink.lock);
-		}
-		write_batch(&reported);
-	}
-	pthread_mutex_unlock(&sink.lock);
-	return NULL;
+	log_begin(&l, LOG_ERROR, "log_dropped");
+	log_uint(&l, "lines", lines);
+	finish(&l);
+	write_all(l.text, l.len);
 }
 
 int log_start(void)
 {
-	int err;
-
-	sink.filling = malloc(LOG_BUFFER_BYTES);
-	sink.writing = malloc(LOG_BUFFER_BYTES);
-	sink.stopping = false;
-	if (sink.filling == NULL || sink.writing == NULL) {
-		err = ENOMEM;
-	} else {
-		err = pthread_create(&sink.thread, NULL, writer, NULL);
-		sink.running = err == 0;
-	}
-	if (err != 0) {
-		free(sink.filling);
-		free(sink.writing);
-	}
-	return -err;
+	return log_writer_start(&main_writer, &(struct log_writer_options){
+						      .name = "log",
+						      .write = write_lines,
+						      .dropped = say_dropped,
+					      });
 }
 
 void log_stop(void)
 {
-	struct timespec give_up;
-
-	if (!sink.running)
-		return;
-	pthread_mutex_lock(&sink.lock);
-	sink.stopping = true;
-	pthread_cond_signal(&sink.filled);
-	pthread_mutex_unlock(&sink.lock);
-	sink.running = false;
-	clock_gettime(CLOCK_REALTIME, &give_up);
-	give_up.tv_sec += LOG_STOP_SECS;
-	if (pthread_timedjoin_np(sink.thread, NULL, &give_up) != 0)
-		return; /* nobody reads: the writer and its buffers are left to exit() */
-	free(sink.filling);
-	free(sink.writing);
+	(void)log_writer_stop(&main_writer);
 }
 
 uint64_t log_dropped(void)
 {
-	pthread_mutex_lock(&sink.lock);
-	uint64_t dropped = sink.dropped;
-	pthread_mutex_unlock(&sink.lock);
-	return dropped;
+	return log_writer_dropped(&main_writer);
 }
 
 static void append(struct log_line *l, const char *data, size_t len)
@@ -190,7 +107,7 @@ static void append(struct log_line *l, const char *data, size_t len)
 /* The separator and `key=` or `"key":`. */
 static void append_key(struct log_line *l, const char *key)
 {
-	if (sink.format == LOG_JSON) {
+	if (line_format == LOG_JSON) {
 		append(l, ",\"", 2);
 		append(l, key, strlen(key));
 		append(l, "\":", 2);
@@ -268,7 +185,7 @@ void log_strn(struct log_line *l, const char *key, const char *value, size_t len
 	bool was_cut = l->cut;
 
 	append_key(l, key);
-	if (sink.format == LOG_TEXT && plain(value, len))
+	if (line_format == LOG_TEXT && plain(value, len))
 		append(l, value, len);
 	else
 		append_quoted(l, value, len);
@@ -388,15 +305,17 @@ static void append_time(struct log_line *l)
 	append(l, digits, 8);
 }
 
-void log_begin(struct log_line *l, enum log_level level, const char *event)
+static void begin(struct log_line *l, struct log_writer *to, bool wanted, enum log_level level,
+                  const char *event)
 {
-	l->wanted = log_wanted(level);
+	l->to = to;
+	l->wanted = wanted;
 	l->len = 0;
 	l->cut = false;
 	l->minor = false;
 	if (!l->wanted)
 		return;
-	if (sink.format == LOG_JSON) {
+	if (line_format == LOG_JSON) {
 		append(l, "{\"time\":\"", 9);
 		append_time(l);
 		append(l, "\"", 1);
@@ -408,17 +327,27 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
 	log_str(l, "event", event);
 }
 
+void log_begin(struct log_line *l, enum log_level level, const char *event)
+{
+	begin(l, &main_writer, log_wanted(level), level, event);
+}
+
+void log_begin_to(struct log_line *l, struct log_writer *to, const char *event)
+{
+	begin(l, to, true, LOG_INFO, event);
+}
+
 /* What ends every line. */
 static void finish(struct log_line *l)
 {
 	if (l->cut) {
 		static const char text_mark[] = " cut=1", json_mark[] = ",\"cut\":1";
-		const char *mark = sink.format == LOG_JSON ? json_mark : text_mark;
+		const char *mark = line_format == LOG_JSON ? json_mark : text_mark;
 
 		memcpy(l->text + l->len, mark, strlen(mark));
 		l->len += strlen(mark);
 	}
-	if (sink.format == LOG_JSON)
+	if (line_format == LOG_JSON)
 		l->text[l->len++] = '}';
 	l->text[l->len++] = '\n';
 }
@@ -444,18 +373,8 @@ void log_end(struct log_line *l)
 	if (!l->wanted)
 		return;
 	finish(l);
-	if (!sink.running) {
+	if (l->to->running)
+		log_writer_put(l->to, l->text, l->len, l->minor);
+	else
 		write_all(l->text, l->len);
-		return;
-	}
-	pthread_mutex_lock(&sink.lock);
-	if (sink.used + l->len > (l->minor ? LOG_MINOR_BYTES : LOG_BUFFER_BYTES)) {
-		sink.dropped++;
-	} else {
-		if (sink.used == 0)
-			pthread_cond_signal(&sink.filled);
-		memcpy(sink.filling + sink.used, l->text, l->len);
-		sink.used += l->len;
-	}
-	pthread_mutex_unlock(&sink.lock);
 }

@@ -1,8 +1,9 @@
-/* The log: one line an event, `key=value` text or JSON, written by a thread of its own.
+/* The log: one line an event, `key=value` text or JSON, written by a thread of its own
+ * (log_writer.h).
  *
  * A line is built in the caller's stack and handed over in one short critical section; the caller
- * never waits for the disk or the terminal. The hand-over buffer is bounded (LOG_BUFFER_BYTES):
- * when the reader is too slow, lines are dropped and counted, and the count is logged.
+ * never waits for the disk or the terminal. When the reader is too slow, lines are dropped and
+ * counted, and the count is logged.
  *
  *     struct log_line l;
  *     log_begin(&l, LOG_WARN, "row_quarantined");
@@ -15,20 +16,20 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include "base/log_writer.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* A longer line is cut, at a value's end where possible. */
 #define LOG_LINE_BYTES 2048
-/* Bytes of finished lines that may wait for the writer; minor lines have half of them. */
-#define LOG_BUFFER_BYTES (1u << 20)
-#define LOG_MINOR_BYTES (LOG_BUFFER_BYTES / 2)
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log_line {
+	struct log_writer *to;
 	size_t len;
 	bool wanted; /* false: the level is off and every call on this line does nothing */
 	bool cut;
@@ -50,6 +51,8 @@ void log_stop(void);
 uint64_t log_dropped(void);
 
 void log_begin(struct log_line *l, enum log_level level, const char *event);
+/* A line for another writer than the main log's, which runs: at info, whatever level is set. */
+void log_begin_to(struct log_line *l, struct log_writer *to, const char *event);
 /* A NULL value is left out. Text is escaped; it may hold any bytes. */
 void log_str(struct log_line *l, const char *key, const char *value);
 void log_strn(struct log_line *l, const char *key, const char *value, size_t len);

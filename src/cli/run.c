@@ -178,6 +178,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
 	/* Blocked before any thread starts, so that all inherit it. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -190,12 +191,18 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* The next signal, or 0. */
+/* The next signal, or 0. SIGUSR1 is obeyed at any time, and nobody else's business. */
 static int next_signal(struct runner *r)
 {
 	struct signalfd_siginfo info;
 
-	return read(r->signal_fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+	while (read(r->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo != SIGUSR1)
+			return (int)info.ssi_signo;
+		if (r->access_log != NULL)
+			access_sink_reopen(r->access_log);
+	}
+	return 0;
 }
 
 /* 0 or -ENOMEM. */
@@ -287,6 +294,26 @@ static int start_control(struct runner *r)
 	return err;
 }
 
+/* A file that cannot be opened stops the start. */
+static int open_access_log(struct runner *r)
+{
+	const struct log_target *target = &r->config.access_log;
+	char text[LOG_TARGET_TEXT_MAX];
+	struct log_line l;
+	int err;
+
+	if (target->kind == LOG_TARGET_STDERR || target->kind == LOG_TARGET_OFF)
+		return 0;
+	err = access_sink_new(target, &r->access_log);
+	if (err == 0)
+		return 0;
+	log_begin(&l, LOG_ERROR, "start_failed");
+	log_fmt(&l, "problem", "EDGEPROXY_ACCESS_LOG=%s", log_target_format(target, text));
+	log_errno(&l, err);
+	log_end(&l);
+	return err;
+}
+
 static int start_crew(struct runner *r, uint32_t max_conn)
 {
 	const struct config *c = &r->config;
@@ -296,6 +323,7 @@ static int start_crew(struct runner *r, uint32_t max_conn)
 		.affinity = r->affinity,
 		.client_limits = r->client_limits,
 		.queue = r->queue,
+		.access_log = r->access_log != NULL ? access_sink_writer(r->access_log) : NULL,
 		.workers = (unsigned)c->workers,
 		.max_conn = max_conn,
 		.seed = c->random_seed != 0 ? c->random_seed : random_seed(),
@@ -420,6 +448,9 @@ static int start(struct runner *r, uint64_t started_ns)
 	if (err == 0)
 		err = check_congestion("EDGEPROXY_BACKEND_TCP_CONGESTION",
 		                       r->config.backend_tcp_congestion);
+	if (err != 0)
+		return err;
+	err = open_access_log(r);
 	if (err != 0)
 		return err;
 	err = make_state(r);
@@ -625,6 +656,8 @@ static void stop(struct runner *r, int signal)
 	r->api = NULL;
 	crew_free(r->crew);
 	r->crew = NULL;
+	access_sink_free(r->access_log);
+	r->access_log = NULL;
 	/* The last sessions have said what they learnt. */
 	if (successor_serves(r))
 		successor_leave(r);
@@ -641,6 +674,7 @@ static void release(struct runner *r)
 	api_free(r->api);
 	checker_free(r->checker);
 	crew_free(r->crew);
+	access_sink_free(r->access_log);
 	predecessors_free(r);
 	state_file_free(r->state_file);
 	reload_free(r->reload);

@@ -13,6 +13,7 @@
 #include "control/reload.h"
 #include "control/state_file.h"
 #include "health/checker.h"
+#include "observe/access_sink.h"
 #include "proxy/crew.h"
 #include "route/affinity.h"
 #include "route/client_limits.h"
@@ -75,6 +76,7 @@ struct runner {
 	struct state_file *state_file;
 	struct fault_watch *faults;
 	struct checker *checker; /* NULL until the first table is there, and in a retired process */
+	struct access_sink *access_log; /* NULL: sessions are in the main log, or in none */
 	struct crew *crew;       /* NULL until the first table is there */
 	struct api *api;         /* NULL: not yet, or this process has retired */
 	int signal_fd;

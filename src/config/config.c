@@ -39,6 +39,7 @@ enum option_type {
 	OPTION_ENDPOINT,
 	OPTION_PREFIXES,
 	OPTION_STATUSES,
+	OPTION_LOG_TARGET,
 	OPTION_CHOICE,
 };
 
@@ -89,6 +90,7 @@ static const char *const words_bool[] = {"0", "1", "false", "true", "no", "yes",
 #define WORDS_BOOL(field) words_bool
 #define WORDS_ENDPOINT(field) NULL
 #define WORDS_PREFIXES(field) NULL
+#define WORDS_LOG_TARGET(field) NULL
 #define WORDS_CHOICE(field) words_##field
 
 /* clang-format off */
@@ -217,6 +219,13 @@ static int prefixes_parse(const char *text, struct prefix_map **ret_map, char *w
 	return r;
 }
 
+static int log_target_option_parse(const char *text, struct log_target *ret_target, char *why)
+{
+	const char *reason;
+
+	return log_target_parse(text, ret_target, &reason) == 0 ? 0 : refuse(why, "%s", reason);
+}
+
 static bool option_may_be_empty(const struct option *o)
 {
 	return o->words == NULL && o->type != OPTION_UINT && o->type != OPTION_STATUSES &&
@@ -241,6 +250,8 @@ static int option_set(const struct option *o, const char *text, struct config *c
 		return visible_parse(o, text, field, why);
 	case OPTION_STATUSES:
 		return statuses_parse(text, field, why);
+	case OPTION_LOG_TARGET:
+		return log_target_option_parse(text, field, why);
 	case OPTION_UINT:
 		return uint_parse(o, text, field, why);
 	case OPTION_ENDPOINT:
@@ -291,6 +302,9 @@ static const char *option_allowed(const struct option *o, char buf[ALLOWED_BYTES
 		break;
 	case OPTION_STATUSES:
 		snprintf(buf, ALLOWED_BYTES, "status codes such as 200-299,304");
+		break;
+	case OPTION_LOG_TARGET:
+		snprintf(buf, ALLOWED_BYTES, LOG_TARGET_FORMS);
 		break;
 	case OPTION_ENDPOINT:
 		snprintf(buf, ALLOWED_BYTES, "ADDRESS:PORT, [IPV6]:PORT, :PORT%s",

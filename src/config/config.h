@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "net/addr.h"
+#include "net/log_target.h"
 #include "net/prefix.h"
 #include "net/status_set.h"
 
@@ -34,6 +35,7 @@ enum on_marked_down { MARKED_DOWN_NONE, MARKED_DOWN_SHUTDOWN_SESSIONS };
 #define CONFIG_TYPE_BOOL bool
 #define CONFIG_TYPE_ENDPOINT struct endpoint
 #define CONFIG_TYPE_PREFIXES struct prefix_map *
+#define CONFIG_TYPE_LOG_TARGET struct log_target
 #define CONFIG_TYPE_CHOICE int
 
 struct config {

@@ -39,33 +39,97 @@ static bool is_at_the_door(enum close_reason reason)
 	       reason == CLOSE_CLIENT_RATE_LIMIT;
 }
 
-void access_log_session(const struct session *s, enum close_reason reason, uint64_t now_ns)
+/* Is its line among the sample? Asked for a second time, the answer is the same. */
+static bool is_sampled(struct session *s)
 {
+	struct worker *w = s->worker;
+
+	if (!s->drawn) {
+		s->drawn = true;
+		s->sampled = sampler_take(&w->sampler, w->shared->config->access_log_sample,
+		                          &w->sample_rng);
+	}
+	return s->sampled;
+}
+
+static void log_begin_access(struct log_line *l, const struct session *s, const char *event)
+{
+	struct log_writer *to = s->worker->shared->access_log;
+
+	if (to != NULL)
+		log_begin_to(l, to, event);
+	else
+		log_begin(l, LOG_INFO, event);
+}
+
+/* Who it is, where it comes from and who serves it. */
+static void log_route(struct log_line *l, const struct session *s)
+{
+	log_client(l, s);
+	if (s->country[0] != '\0')
+		log_strn(l, "country", s->country, sizeof(s->country));
+	if (s->region != REGION_NONE)
+		log_str(l, "region", region_name(s->region));
+	if (s->located)
+		log_str(l, "place", place_source_word((enum place_source)s->place_source));
+	log_backend(l, s);
+	if (s->slot != LIVE_NO_SLOT) {
+		log_str(l, "affinity", s->from_affinity ? "hit" : "miss");
+		log_uint(l, "region_score", s->region_score);
+	}
+}
+
+static void log_waits(struct log_line *l, const struct session *s)
+{
+	if (s->queued)
+		log_ms(l, "queue_ms", (uint64_t)s->queue_us * 1000);
+	if (s->connected)
+		log_ms(l, "connect_ms", (uint64_t)s->connect_us * 1000);
+}
+
+/* How many sessions the line stands for. */
+static void log_sample(struct log_line *l, const struct session *s)
+{
+	uint64_t sample = s->worker->shared->config->access_log_sample;
+
+	if (sample > 1)
+		log_uint(l, "sample", sample);
+}
+
+void access_log_session(struct session *s, enum close_reason reason, uint64_t now_ns)
+{
+	const struct config *config = s->worker->shared->config;
 	struct log_line l;
 
-	log_begin(&l, LOG_INFO, "session");
+	if (config->access_log.kind == LOG_TARGET_OFF || (reason == CLOSE_DONE && !is_sampled(s)))
+		return;
+	log_begin_access(&l, s, "session");
 	l.minor = is_at_the_door(reason);
-	log_client(&l, s);
-	if (s->country[0] != '\0')
-		log_strn(&l, "country", s->country, sizeof(s->country));
-	if (s->region != REGION_NONE)
-		log_str(&l, "region", region_name(s->region));
-	if (s->located)
-		log_str(&l, "place", place_source_word((enum place_source)s->place_source));
-	log_backend(&l, s);
-	if (s->slot != LIVE_NO_SLOT) {
-		log_str(&l, "affinity", s->from_affinity ? "hit" : "miss");
-		log_uint(&l, "region_score", s->region_score);
-	}
+	log_route(&l, s);
 	log_uint(&l, "bytes_in", s->dir[CLIENT].bytes);
 	log_uint(&l, "bytes_out", s->dir[BACKEND].bytes);
-	if (s->queued)
-		log_ms(&l, "queue_ms", (uint64_t)s->queue_us * 1000);
-	if (s->connected)
-		log_ms(&l, "connect_ms", (uint64_t)s->connect_us * 1000);
+	log_waits(&l, s);
 	log_ms(&l, "total_ms", now_ns - s->accept_ns);
 	log_uint(&l, "retries", s->retries);
 	log_str(&l, "reason", close_reason_word(reason));
+	if (reason == CLOSE_DONE)
+		log_sample(&l, s);
+	log_end(&l);
+}
+
+void access_log_connected(struct session *s)
+{
+	const struct config *config = s->worker->shared->config;
+	struct log_line l;
+
+	if (!config->access_log_at_connect || config->access_log.kind == LOG_TARGET_OFF ||
+	    !is_sampled(s))
+		return;
+	log_begin_access(&l, s, "connected");
+	log_route(&l, s);
+	log_waits(&l, s);
+	log_uint(&l, "retries", s->retries);
+	log_sample(&l, s);
 	log_end(&l);
 }
 

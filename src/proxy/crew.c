@@ -33,6 +33,7 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 		.affinity = options->affinity,
 		.client_limits = options->client_limits,
 		.queue = options->queue,
+		.access_log = options->access_log,
 		.max_conn = options->max_conn,
 		.starved = &c->starved,
 		.workers = aligned_alloc(_Alignof(struct worker),

@@ -4,6 +4,7 @@
 #define PROXY_CREW_H
 
 #include "base/check.h"
+#include "base/log_writer.h"
 #include "config/config.h"
 #include "geo/geo_db.h"
 #include "proxy/counters.h"
@@ -26,6 +27,7 @@ struct crew_options {
 	struct affinity *affinity;
 	struct client_limits *client_limits; /* NULL: there are none */
 	struct queue *queue;                 /* with an owner for each worker */
+	struct log_writer *access_log;       /* for lines about sessions; NULL: the main log */
 	unsigned workers;
 	uint32_t max_conn;
 	uint64_t seed; /* of the workers' random sources */

@@ -384,6 +384,7 @@ void dial_event(struct session *s, uint32_t events)
 	session_note_flight(s, FLIGHT_ROUTED, 0);
 	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
 	             w->now_ms);
+	access_log_connected(s);
 	session_connected(s);
 }
 

@@ -81,6 +81,8 @@ struct session {
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 	bool noted : 1;     /* the backend has had its success counted */
 	bool ending : 1;    /* its backend is gone, and due_ms is when it ends */
+	bool drawn : 1;     /* it is known whether its lines are among the sample: */
+	bool sampled : 1;
 };
 
 /* Takes a client that the listener accepted (its connection is counted in live): fd, its address

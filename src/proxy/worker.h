@@ -6,8 +6,10 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/log_writer.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "base/sampler.h"
 #include "base/watchdog.h"
 #include "config/config.h"
 #include "geo/geo_db.h"
@@ -46,6 +48,7 @@ struct worker_shared {
 	struct affinity *affinity;
 	struct client_limits *client_limits; /* NULL: there are none */
 	struct queue *queue;                 /* a worker's sessions have its number as owner */
+	struct log_writer *access_log;       /* for lines about sessions; NULL: the main log */
 	uint32_t max_conn;
 	atomic_uint *starved; /* dials without a descriptor: while there are any, nobody accepts */
 	struct worker *workers;
@@ -81,6 +84,8 @@ struct worker {
 	struct timer offer_all; /* while sessions wait: see waiting.h */
 	uint32_t waiting;       /* own sessions in state QUEUE */
 	struct rng rng;
+	struct rng sample_rng; /* its own: a log changes no decision */
+	struct sampler sampler;
 	uint64_t complain_ms; /* not before: of admission.c */
 	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */

@@ -1,6 +1,7 @@
-/* The reverse of log.c: `key=value key="quoted value"` and the one flat JSON object whose values are
- * texts and numbers. Both quote in the same way, so one reader does. The lines come from log.c, so
- * nothing else is understood; but the length is not trusted, and what is malformed ends the line. */
+/* The reverse of log.c: `key=value key="quoted value"` and the one flat JSON object whose values
+ * are texts and numbers. Both quote in the same way, so one reader does. The lines come from log.c,
+ * so nothing else is understood; but the length is not trusted, and what is malformed ends the
+ * line. */
 #include "base/log_field.h"
 
 #include <string.h>

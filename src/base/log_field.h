@@ -16,8 +16,8 @@ struct log_field {
 	char value[LOG_LINE_BYTES]; /* without its escapes; any bytes, no end */
 };
 
-/* A finished line of len bytes, with or without its end. *at is 0 at first and is moved on. False: no
- * more fields, or something that log_end() does not write. */
+/* A finished line of len bytes, with or without its end. *at is 0 at first and is moved on. False:
+ * no more fields, or something that log_end() does not write. */
 bool log_field_next(const char *line, size_t len, size_t *at, struct log_field *ret_field);
 
 #endif

@@ -1,11 +1,11 @@
 /* Between those who have lines and one who writes them.
  *
  * There are two buffers: callers fill one while the thread writes the other, so no caller ever
- * waits for the reader. The thread sleeps a moment (LOG_BATCH_NS) after it is woken, so a busy proxy
- * pays one write and one wake-up for many lines. What cannot be written stays in the thread's buffer
- * and is tried again: a disk that is full for a minute loses nothing, until the other buffer is full
- * as well. From then on lines are dropped and counted: a log that nobody takes must not stop
- * traffic. */
+ * waits for the reader. The thread sleeps a moment (LOG_BATCH_NS) after it is woken, so a busy
+ * proxy pays one write and one wake-up for many lines. What cannot be written stays in the thread's
+ * buffer and is tried again: a disk that is full for a minute loses nothing, until the other buffer
+ * is full as well. From then on lines are dropped and counted: a log that nobody takes must not
+ * stop traffic. */
 #include "base/log_writer.h"
 
 #include "base/clock.h"

@@ -24,10 +24,10 @@
 
 struct log_writer_options {
 	const char *name; /* of the thread, up to 15 bytes */
-	/* Both are called by the thread alone. write: len bytes that end with a line; they begin with
-	 * one too unless part of it has been taken. Returns how many it took; it is called again with
-	 * the rest. -EAGAIN: nothing, after a wait of its own, call again; another -errno: nothing,
-	 * call again after LOG_RETRY_MS. With len 0 after log_writer_wake(). */
+	/* Both are called by the thread alone. write: len bytes that end with a line; they begin
+	 * with one too unless part of it has been taken. Returns how many it took; it is called
+	 * again with the rest. -EAGAIN: nothing, after a wait of its own, call again; another
+	 * -errno: nothing, call again after LOG_RETRY_MS. With len 0 after log_writer_wake(). */
 	ssize_t (*write)(void *arg, const char *lines, size_t len);
 	/* So many lines have been dropped since this was last called. */
 	void (*dropped)(void *arg, uint64_t lines);
@@ -43,10 +43,10 @@ struct log_writer {
 	bool running;
 	bool stopping;
 	bool woken;
-	char *filling; /* callers append here */
-	char *writing; /* the thread's own */
-	size_t used;   /* of filling */
-	uint64_t lost; /* lines, since log_writer_init() */
+	char *filling;       /* callers append here */
+	char *writing;       /* the thread's own */
+	size_t used;         /* of filling */
+	uint64_t lost;       /* lines, since log_writer_init() */
 	uint64_t give_up_ms; /* when stopping */
 
 	/* The thread's own. */
@@ -55,7 +55,9 @@ struct log_writer {
 };
 
 #define LOG_WRITER_INITIALIZER \
-	{.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER}
+	{ \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER \
+	}
 
 /* For one that is not static. */
 void log_writer_init(struct log_writer *w);

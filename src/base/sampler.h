@@ -1,6 +1,6 @@
-/* Takes one of every N, at a random place among them: counts can be scaled exactly, and a pattern in
- * what comes cannot hide behind one in what is taken. Whoever owns it is the only thread that uses
- * it; all zeroes is a new one. */
+/* Takes one of every N, at a random place among them: counts can be scaled exactly, and a pattern
+ * in what comes cannot hide behind one in what is taken. Whoever owns it is the only thread that
+ * uses it; all zeroes is a new one. */
 #ifndef BASE_SAMPLER_H
 #define BASE_SAMPLER_H
 

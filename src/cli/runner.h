@@ -77,8 +77,8 @@ struct runner {
 	struct fault_watch *faults;
 	struct checker *checker; /* NULL until the first table is there, and in a retired process */
 	struct access_sink *access_log; /* NULL: sessions are in the main log, or in none */
-	struct crew *crew;       /* NULL until the first table is there */
-	struct api *api;         /* NULL: not yet, or this process has retired */
+	struct crew *crew;              /* NULL until the first table is there */
+	struct api *api;                /* NULL: not yet, or this process has retired */
 	int signal_fd;
 	int status_fd;
 	bool hurry;

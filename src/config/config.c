@@ -24,6 +24,7 @@
 
 #define PREFIX "EDGEPROXY_"
 #define COLUMNS 100
+#define ALLOWED_COLUMNS (COLUMNS - 54) /* of the last column of --help */
 /* Bytes of a value or name that a message repeats; the rest is cut. */
 #define SHOWN_BYTES 80
 #define WHY_BYTES 160
@@ -517,8 +518,9 @@ void config_print_options(FILE *to)
 			fprintf(to, "%s%-36s  %-14s  %s\n", i > 0 ? "\n" : "", o->group, "default",
 			        "allowed");
 		group = o->group;
+		option_allowed(o, allowed);
 		fprintf(to, "  %-34s  %-14s  %s\n", o->variable, option_default(o),
-		        option_allowed(o, allowed));
+		        strlen(allowed) <= ALLOWED_COLUMNS ? allowed : "see here:");
 		print_wrapped(to, 6, o->help);
 	}
 }

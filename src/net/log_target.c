@@ -77,7 +77,8 @@ int log_target_parse(const char *text, struct log_target *ret_target, const char
 		if (rest != NULL && rest[0] != '/')
 			err = addr_parse(rest, &t, ret_why);
 		else
-			err = path_parse(rest != NULL ? rest : SYSLOG_PATH, socket_room, &t, ret_why);
+			err = path_parse(rest != NULL ? rest : SYSLOG_PATH, socket_room, &t,
+			                 ret_why);
 		break;
 	case LOG_TARGET_JOURNALD:
 		err = path_parse(rest != NULL ? rest : JOURNALD_PATH, socket_room, &t, ret_why);

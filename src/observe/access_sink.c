@@ -28,9 +28,9 @@ struct access_sink {
 	/* The writer's thread's own, once it runs. */
 	struct log_file file;
 	struct log_socket socket;
-	int failure; /* errno; 0: all is well */
-	bool said;   /* that it failed */
-	uint64_t say_ms; /* not before */
+	int failure;      /* errno; 0: all is well */
+	bool said;        /* that it failed */
+	uint64_t say_ms;  /* not before */
 	uint64_t well_ms; /* since when a UDP socket has not failed any more; 0: it has */
 	char host[HOST_MAX];
 };
@@ -56,14 +56,16 @@ static const char *advice(int err)
 	case EDQUOT:
 		return "make room on its disk; lines wait in memory, then they are dropped";
 	case EFBIG:
-		return "its size is limited (ulimit -f): rotate it; lines wait in memory, then they "
+		return "its size is limited (ulimit -f): rotate it; lines wait in memory, then "
+		       "they "
 		       "are dropped";
 	case EACCES:
 	case EPERM:
 	case EROFS:
 		return "let the user of this process write there; it is tried again each second";
 	case ENXIO:
-		return "nobody reads the FIFO: start its reader; lines wait in memory, then they are "
+		return "nobody reads the FIFO: start its reader; lines wait in memory, then they "
+		       "are "
 		       "dropped";
 	case ENOENT:
 	case ECONNREFUSED:
@@ -139,7 +141,8 @@ static void say_dropped(void *arg, uint64_t lines)
 
 /* ---- files ---- */
 
-/* Does the error mean that the descriptor will never be good again? Where a disk is full it will. */
+/* Does the error mean that the descriptor will never be good again? Where a disk is full it will.
+ */
 static bool is_lasting(int err)
 {
 	return err != -EAGAIN && err != -ENOSPC && err != -EDQUOT && err != -EFBIG;
@@ -250,7 +253,8 @@ static ssize_t write_lines(void *arg, const char *lines, size_t len)
 	struct access_sink *s = arg;
 	bool reopen = atomic_exchange_explicit(&s->reopen, false, memory_order_relaxed);
 
-	return has_file(s) ? write_file(s, reopen, lines, len) : write_socket(s, reopen, lines, len);
+	return has_file(s) ? write_file(s, reopen, lines, len)
+	                   : write_socket(s, reopen, lines, len);
 }
 
 /* A file that cannot be opened is somebody's mistake; that nobody is there yet is none. */

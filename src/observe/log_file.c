@@ -1,7 +1,7 @@
-/* Appends to a file that is not ours alone. Processes of an upgrade append to the same one, so it is
- * O_APPEND, and what is no regular file gets whole lines in pieces that the kernel does not mix with
- * those of others (PIPE_BUF). Nothing here blocks on the other side: a FIFO that nobody opens or
- * reads is an error or a short wait.
+/* Appends to a file that is not ours alone. Processes of an upgrade append to the same one, so it
+ * is O_APPEND, and what is no regular file gets whole lines in pieces that the kernel does not mix
+ * with those of others (PIPE_BUF). Nothing here blocks on the other side: a FIFO that nobody opens
+ * or reads is an error or a short wait.
  *
  * Rotation: before each write the path is looked at. When another file is there, that is written
  * from now on, signal or not, and each process of an upgrade sees it for itself. */
@@ -32,11 +32,11 @@ void log_file_close(struct log_file *f)
 int log_file_open(struct log_file *f)
 {
 	struct stat st;
-	int fd = f->path == NULL ? STDOUT_FILENO
-	                         : open(f->path,
-	                                O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK |
-	                                        O_NOCTTY,
-	                                LOG_FILE_MODE);
+	int fd = f->path == NULL
+	                 ? STDOUT_FILENO
+	                 : open(f->path,
+	                        O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+	                        LOG_FILE_MODE);
 
 	if (fd < 0) {
 		int err = errno;

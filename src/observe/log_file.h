@@ -38,9 +38,9 @@ MUST_CHECK int log_file_open(struct log_file *f);
 /* Goes over to another file that is at the path now. 0, 1 when it has done so, or -errno: it could
  * not, and the old one is written on. */
 MUST_CHECK int log_file_follow(struct log_file *f, uint64_t now_ms);
-/* Appends len bytes that begin and end with a line; how many whole lines' bytes were taken, or, where
- * it is none, -errno (-EAGAIN: the reader is behind; otherwise the rest of a line that was begun is
- * written with the next call). */
+/* Appends len bytes that begin and end with a line; how many whole lines' bytes were taken, or,
+ * where it is none, -errno (-EAGAIN: the reader is behind; otherwise the rest of a line that was
+ * begun is written with the next call). */
 MUST_CHECK ssize_t log_file_write(struct log_file *f, const char *lines, size_t len);
 void log_file_close(struct log_file *f);
 

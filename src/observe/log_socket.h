@@ -19,8 +19,8 @@ struct log_socket {
 void log_socket_init(struct log_socket *s, const struct log_target *target);
 /* 0 or -errno (-ENOENT, -ECONNREFUSED: nobody is there). Closes what was open. */
 MUST_CHECK int log_socket_open(struct log_socket *s);
-/* 0 or -errno; -EAGAIN: the receiver is behind. A UDP socket's error is that of an earlier datagram;
- * this one was not sent. */
+/* 0 or -errno; -EAGAIN: the receiver is behind. A UDP socket's error is that of an earlier
+ * datagram; this one was not sent. */
 MUST_CHECK int log_socket_send(struct log_socket *s, const char *message, size_t len);
 void log_socket_close(struct log_socket *s);
 

@@ -1,6 +1,6 @@
-/* Headers in front of lines. The two forms differ because the readers do: over the network RFC 5424,
- * in the socket of this machine the form of syslog(3), which has no host and is the one that every
- * daemon and journald take apart. */
+/* Headers in front of lines. The two forms differ because the readers do: over the network RFC
+ * 5424, in the socket of this machine the form of syslog(3), which has no host and is the one that
+ * every daemon and journald take apart. */
 #include "observe/syslog_message.h"
 
 #include "base/check.h"
@@ -41,7 +41,8 @@ size_t syslog_message_rfc5424(char buf[SYSLOG_MESSAGE_MAX], const char *host, pi
 	read_head(line, len, time, event);
 	return append(buf,
 	              snprintf(buf, SYSLOG_HEADER_MAX, "<%d>1 %s %.255s edgeproxy %d %s - ",
-	                       SYSLOG_PRIORITY, time, host[0] != '\0' ? host : "-", (int)pid, event),
+	                       SYSLOG_PRIORITY, time, host[0] != '\0' ? host : "-", (int)pid,
+	                       event),
 	              line, len);
 }
 

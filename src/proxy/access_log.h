@@ -1,6 +1,6 @@
 /* The lines that a session leaves: one when it ends, one when it is connected where that is wanted,
- * both where EDGEPROXY_ACCESS_LOG says; in the main log one for each failure, and under DEBUG one for
- * each decision. Any worker; a session's own. */
+ * both where EDGEPROXY_ACCESS_LOG says; in the main log one for each failure, and under DEBUG one
+ * for each decision. Any worker; a session's own. */
 #ifndef PROXY_ACCESS_LOG_H
 #define PROXY_ACCESS_LOG_H
 

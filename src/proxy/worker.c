@@ -418,7 +418,8 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	uint64_t number = (uint64_t)(w - shared->workers);
 	int err;
 
-	*w = (struct worker){.shared = shared, .rng = {.state = seed}, .sample_rng = {.state = ~seed}};
+	*w = (struct worker){
+		.shared = shared, .rng = {.state = seed}, .sample_rng = {.state = ~seed}};
 	atomic_init(&w->load, 0);
 	atomic_init(&w->stopped, paused);
 	list_init(&w->listeners);

@@ -63,28 +63,34 @@ int log_file_open(struct log_file *f)
 	return 0;
 }
 
+/* There is nothing at the path. */
+static bool missing_for_long(struct log_file *f, uint64_t now_ms)
+{
+	if (f->missing_ms == 0)
+		f->missing_ms = now_ms;
+	return now_ms - f->missing_ms >= LOG_FILE_MISSING_MS;
+}
+
 int log_file_follow(struct log_file *f, uint64_t now_ms)
 {
 	struct stat st;
+	bool found;
 	int err;
 
 	if (f->path == NULL || f->fd < 0)
 		return 0;
 	if (f->follow_error != 0 && now_ms < f->follow_ms)
 		return f->follow_error;
-	if (stat(f->path, &st) == 0) {
+	found = stat(f->path, &st) == 0;
+	/* With any other error, what is open can be written all the same. */
+	if (!found && (errno != ENOENT || !missing_for_long(f, now_ms)))
+		return 0;
+	if (found) {
 		f->missing_ms = 0;
 		if (st.st_dev == f->device && st.st_ino == f->inode) {
 			f->follow_error = 0;
 			return 0;
 		}
-	} else if (errno != ENOENT) {
-		return 0; /* what is open can be written all the same */
-	} else if (f->missing_ms == 0) {
-		f->missing_ms = now_ms;
-		return 0;
-	} else if (now_ms - f->missing_ms < LOG_FILE_MISSING_MS) {
-		return 0;
 	}
 	err = log_file_open(f);
 	f->follow_error = err;

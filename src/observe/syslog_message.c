@@ -15,8 +15,8 @@ static void read_head(const char *line, size_t len, char time[40], char event[LO
 	struct log_field f;
 	size_t at = 0;
 
-	strcpy(time, "-");
-	strcpy(event, "-");
+	memcpy(time, "-", 2);
+	memcpy(event, "-", 2);
 	for (int i = 0; i < 3 && log_field_next(line, len, &at, &f); i++) {
 		if (strcmp(f.key, "time") == 0 && f.len < 40)
 			snprintf(time, 40, "%.*s", (int)f.len, f.value);

@@ -309,7 +309,7 @@ static int seal_compute(int fd, uint32_t *ret_seal)
 			break;
 		if (at == 0 && n >= SEAL_AT + SEAL_BYTES)
 			memset(chunk + SEAL_AT, 0, SEAL_BYTES);
-		hash = hash_bytes(chunk, (size_t)n, hash);
+		hash = hash_stable(chunk, (size_t)n, hash);
 		at += n;
 	}
 	*ret_seal = (uint32_t)hash;

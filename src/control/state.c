@@ -43,7 +43,7 @@ uint64_t state_checksum(const void *data, size_t bytes, uint64_t seed)
 		h = (h ^ word) * 0x9e3779b97f4a7c15u;
 		h ^= h >> 32;
 	}
-	return hash_bytes(p, bytes, h);
+	return hash_stable(p, bytes, h);
 }
 
 struct state_times state_times_now(void)

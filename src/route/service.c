@@ -18,7 +18,7 @@ static uint32_t listen_key(const struct endpoint *listen)
 	memcpy(bytes, listen->ip.b, sizeof(listen->ip.b));
 	bytes[sizeof(listen->ip.b)] = (uint8_t)(listen->port >> 8);
 	bytes[sizeof(listen->ip.b) + 1] = (uint8_t)(listen->port & 0xff);
-	return (uint32_t)hash_bytes(bytes, sizeof(bytes), 0);
+	return (uint32_t)hash_stable(bytes, sizeof(bytes), 0);
 }
 
 struct service *service_new(const struct endpoint *listen, const char *app, bool accept_proxy,

@@ -1,0 +1,26 @@
+/* What handlers answer about backends. The API thread only. */
+#ifndef API_ANSWER_H
+#define API_ANSWER_H
+
+#include "api/core.h"
+
+/* err is what came of using the database: said in the log when that changes. */
+void answer_database_state(struct core *c, int err);
+/* 503, and the above. err is not 0. */
+void answer_database(struct core *c, struct reply *r, int err);
+/* 403: the token does not cover the app. field NULL: no field of the request says which. */
+void answer_scope(struct reply *r, const char *field);
+/* 404. */
+void answer_unknown(struct reply *r);
+/* 409: the row is an operator's. */
+void answer_operators_row(struct reply *r);
+
+/* A text, or null for an empty one. The caller's to json_decref(). */
+json_t *answer_text(const char *text);
+/* One backend; the same. NULL: out of memory. */
+json_t *answer_row(const struct core *c, const struct backend_record *b);
+/* The backend of that id as it stands in the database now, or why not. */
+void answer_backend(struct core *c, const struct request *q, const char *id, unsigned status,
+                    struct reply *r);
+
+#endif

@@ -1,0 +1,132 @@
+/* Who is still there. A heartbeat of a backend that is alive touches memory only; a silence is
+ * written once, and so is its end; and what others have changed in the database is taken over. */
+#include "api/answer.h"
+#include "api/change.h"
+#include "api/core.h"
+#include "base/clock.h"
+
+#include <time.h>
+
+/* Silences that one transaction writes. */
+#define DUE_BATCH 256
+
+/* One that had fallen silent is heard again: the database must say so before clients come. */
+static int revive(struct core *c, struct registration *e)
+{
+	int err = writer_begin(c->writer, WRITER_WRITE);
+
+	if (err != 0)
+		return err;
+	err = writer_set_late(c->writer, e->id, false);
+	if (err == 0)
+		err = writer_commit(c->writer);
+	else
+		writer_rollback(c->writer);
+	if (err == 0)
+		registry_set_late(c->registry, e, false);
+	return err;
+}
+
+void route_heartbeat(struct core *c, const struct request *q, struct reply *r)
+{
+	struct registration *e = registry_find(c->registry, q->match.id);
+	int err = 0;
+
+	if (e == NULL) {
+		reply_problem(r, 404, NULL, "this backend is not registered: register it");
+		return;
+	}
+	if (!token_covers(q->token, e->app)) {
+		answer_scope(r, NULL);
+		return;
+	}
+	registry_beat(c->registry, e, clock_now_ms());
+	if (e->late) {
+		err = revive(c, e);
+		if (err == 0)
+			change_log(q, "heartbeat_resumed", e->id, e->app);
+	}
+	if (err != 0)
+		answer_database(c, r, err);
+	else
+		reply_json(r, 200,
+		           json_pack("{s:s, s:s, s:I}", "id", e->id, "status", "ok", "ttl_secs",
+		                     (json_int_t)c->config->heartbeat_ttl_secs));
+}
+
+/* ---- the clock ---- */
+
+struct sync {
+	struct core *c;
+	uint64_t now_ms;
+};
+
+static int sync_row(void *arg, const char *id, const char *app, bool late)
+{
+	struct sync *s = arg;
+
+	return registry_sync(s->c->registry, id, app, late, s->now_ms);
+}
+
+int backends_sync(struct core *c, uint64_t now_ms)
+{
+	struct sync s = {.c = c, .now_ms = now_ms};
+	int err = writer_begin(c->writer, WRITER_READ);
+
+	if (err == 0) {
+		registry_sync_begin(c->registry);
+		err = writer_registrations(c->writer, sync_row, &s);
+		if (err == 0) {
+			registry_sync_end(c->registry);
+			writer_seen(c->writer);
+		}
+		writer_rollback(c->writer);
+	}
+	answer_database_state(c, err);
+	return err;
+}
+
+/* Writes down all that is due in one transaction, and only then believes it. */
+static int write_due(struct core *c, struct registration **due, size_t count)
+{
+	int err = writer_begin(c->writer, WRITER_WRITE);
+
+	if (err != 0)
+		return err;
+	for (size_t i = 0; err == 0 && i < count; i++)
+		err = due[i]->late ? writer_delete(c->writer, due[i]->id, (int64_t)time(NULL))
+		                   : writer_set_late(c->writer, due[i]->id, true);
+	if (err == 0)
+		err = writer_purge(c->writer, (int64_t)time(NULL));
+	if (err == 0)
+		return writer_commit(c->writer);
+	writer_rollback(c->writer);
+	return err;
+}
+
+void backends_tick(struct core *c, uint64_t now_ms)
+{
+	struct registration *due[DUE_BATCH];
+	size_t count;
+	int err;
+
+	if (writer_changed(c->writer) && backends_sync(c, now_ms) != 0)
+		return;
+	count = registry_due(c->registry, now_ms, due, DUE_BATCH);
+	if (count == 0)
+		return;
+	err = write_due(c, due, count);
+	answer_database_state(c, err);
+	if (err != 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		struct registration *e = due[i];
+
+		change_log(NULL, e->late ? "registration_forgotten" : "heartbeat_missed", e->id,
+		           e->app);
+		if (e->late)
+			registry_remove(c->registry, e);
+		else
+			registry_set_late(c->registry, e, true);
+	}
+}

@@ -1,0 +1,155 @@
+/* Backends that register and leave.
+ *
+ * Two rules: a row that an operator wrote is never rewritten or removed here; and the registry
+ * follows what was committed, never the other way round. */
+#include "api/answer.h"
+#include "api/change.h"
+#include "api/core.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+/* May this request have the id? False after it has answered. */
+static bool may_register(const struct request *q, const struct registration_request *wanted,
+                         const struct backend_record *old, struct reply *r)
+{
+	if (!old->registered) {
+		answer_operators_row(r);
+		return false;
+	}
+	if (old->deleted || strcmp(old->app, wanted->app) == 0)
+		return true;
+	if (token_covers(q->token, old->app))
+		reply_problem(r, 409, "app",
+		              "this id is registered for another app; remove it "
+		              "there first");
+	else
+		reply_problem(r, 409, "id", "this id is taken");
+	return false;
+}
+
+/* Within a transaction, which it ends. Answers only what went wrong: returns false then. */
+static bool write_registration(struct core *c, const struct request *q,
+                               const struct registration_request *wanted, bool *ret_created,
+                               bool *ret_changed, struct reply *r)
+{
+	struct backend_record old = {0};
+	int err = writer_find(c->writer, wanted->id, &old);
+
+	if (err != 0 && err != -ENOENT) {
+		writer_rollback(c->writer);
+		answer_database(c, r, err);
+		return false;
+	}
+	*ret_created = err == -ENOENT || old.deleted;
+	if (err == 0 && !may_register(q, wanted, &old, r)) {
+		writer_rollback(c->writer);
+		return false;
+	}
+	err = writer_register(c->writer, wanted, (int64_t)time(NULL), ret_changed);
+	if (err == 0)
+		err = writer_commit(c->writer);
+	else
+		writer_rollback(c->writer);
+	if (err != 0)
+		answer_database(c, r, err);
+	return err == 0;
+}
+
+/* 0; an answer has been given otherwise. */
+static int read_registration(struct core *c, const struct request *q, const char *path_id,
+                             struct registration_request *ret, struct reply *r)
+{
+	const struct registration_rules rules = {
+		.app = c->config->app,
+		.path_id = path_id,
+		.allow = c->config->api_allow_addrs,
+	};
+	struct field_error bad;
+	int err = registration_request_parse(q->body, q->body_len, &rules, ret, &bad);
+
+	if (err != 0)
+		reply_problem(r, 400, bad.field[0] != '\0' ? bad.field : NULL, "%s%s%s", bad.field,
+		              bad.field[0] != '\0' ? " " : "", bad.why);
+	else if (!token_covers(q->token, ret->app)) {
+		err = -EACCES;
+		answer_scope(r, "app");
+	}
+	return err;
+}
+
+static bool register_backend(struct core *c, const struct request *q, const char *path_id,
+                             struct registration_request *wanted, bool *ret_created,
+                             struct reply *r)
+{
+	bool changed = false;
+	int err;
+
+	if (read_registration(c, q, path_id, wanted, r) != 0)
+		return false;
+	if (registry_find(c->registry, wanted->id) == NULL &&
+	    registry_count(c->registry) == REGISTRATIONS_MAX) {
+		reply_problem(r, 503, NULL, "there are as many registrations as can be");
+		return false;
+	}
+	err = writer_begin(c->writer, WRITER_WRITE);
+	if (err != 0) {
+		answer_database(c, r, err);
+		return false;
+	}
+	if (!write_registration(c, q, wanted, ret_created, &changed, r))
+		return false;
+	answer_database_state(c, 0);
+	if (registry_add(c->registry, wanted->id, wanted->app, clock_now_ms()) != 0) {
+		/* It is in the database, so the next synchronisation brings it here. */
+		reply_problem(r, 503, NULL, "out of memory");
+		return false;
+	}
+	if (changed)
+		change_log(q, "backend_registered", wanted->id, wanted->app);
+	return true;
+}
+
+void route_register(struct core *c, const struct request *q, struct reply *r)
+{
+	struct registration_request wanted;
+	bool created = false;
+
+	if (register_backend(c, q, NULL, &wanted, &created, r))
+		reply_json(r, created ? 201 : 200,
+		           json_pack("{s:s, s:b, s:s, s:I}", "id", wanted.id, "registered", 1,
+		                     "message", created ? "registered" : "renewed", "ttl_secs",
+		                     (json_int_t)c->config->heartbeat_ttl_secs));
+}
+
+void route_put(struct core *c, const struct request *q, struct reply *r)
+{
+	struct registration_request wanted;
+	bool created = false;
+
+	if (register_backend(c, q, q->match.id, &wanted, &created, r))
+		answer_backend(c, q, wanted.id, created ? 201 : 200, r);
+}
+
+void route_remove(struct core *c, const struct request *q, struct reply *r)
+{
+	struct registration *e;
+	struct backend_record b;
+
+	if (!change_begin(c, q, &b, r))
+		return;
+	if (!b.registered) {
+		writer_rollback(c->writer);
+		answer_operators_row(r);
+		return;
+	}
+	if (!change_end(c, writer_delete(c->writer, b.id, (int64_t)time(NULL)), r))
+		return;
+	e = registry_find(c->registry, b.id);
+	if (e != NULL)
+		registry_remove(c->registry, e);
+	change_log(q, "backend_deregistered", b.id, b.app);
+	reply_json(r, 200, json_pack("{s:s, s:b}", "id", b.id, "deregistered", 1));
+}

@@ -3,6 +3,7 @@
  * so is that it is back. */
 #include "api/answer.h"
 
+#include "api/etag.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -95,10 +96,10 @@ json_t *answer_row(const struct core *c, const struct backend_record *b)
 	bool heard = b->registered && e != NULL && e->heard;
 
 	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:b, s:s, s:b, s:o, s:o, s:o}", "id",
-		answer_text(b->id), "app", answer_text(b->app), "region", answer_text(b->region),
-		"ip", answer_text(b->ip), "port", (json_int_t)b->port, "country",
-		answer_text(b->country), "weight", (json_int_t)b->weight, "soft_limit",
+		"{s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:I, s:b, s:s, s:b, s:o, s:o, s:o, s:o}",
+		"id", answer_text(b->id), "app", answer_text(b->app), "region",
+		answer_text(b->region), "ip", answer_text(b->ip), "port", (json_int_t)b->port,
+		"country", answer_text(b->country), "weight", (json_int_t)b->weight, "soft_limit",
 		(json_int_t)b->soft_limit, "hard_limit", (json_int_t)b->hard_limit, "healthy",
 		(int)b->healthy, "state",
 		strcmp(b->state, "drain") == 0 || strcmp(b->state, "maint") == 0 ? b->state
@@ -107,25 +108,73 @@ json_t *answer_row(const struct core *c, const struct backend_record *b)
 		secs_or_null(heard, heard ? (int64_t)((clock_now_ms() - e->last_ms) / 1000) : 0),
 		"registered_secs",
 		secs_or_null(b->registered, (int64_t)time(NULL) - b->registered_at), "connections",
-		connections_of(c, b->id));
+		connections_of(c, b->id), "pop", answer_text(b->pop));
+}
+
+bool answer_find(struct core *c, const struct request *q, const char *id,
+                 struct backend_record *ret, struct reply *r)
+{
+	int err = writer_begin(c->writer, WRITER_READ);
+
+	if (err == 0) {
+		err = writer_find(c->writer, id, ret);
+		writer_rollback(c->writer);
+	}
+	if (err == -ENOENT || (err == 0 && ret->deleted))
+		answer_unknown(r);
+	else if (err != 0)
+		answer_database(c, r, err);
+	else if (!token_covers(q->token, ret->app))
+		answer_scope(r, NULL);
+	else
+		return true;
+	return false;
 }
 
 void answer_backend(struct core *c, const struct request *q, const char *id, unsigned status,
                     struct reply *r)
 {
 	struct backend_record b;
-	int err = writer_begin(c->writer, WRITER_READ);
 
-	if (err == 0) {
-		err = writer_find(c->writer, id, &b);
-		writer_rollback(c->writer);
-	}
-	if (err == -ENOENT || (err == 0 && b.deleted))
-		answer_unknown(r);
-	else if (err != 0)
-		answer_database(c, r, err);
-	else if (!token_covers(q->token, b.app))
-		answer_scope(r, NULL);
-	else
+	if (answer_find(c, q, id, &b, r))
 		reply_json(r, status, answer_row(c, &b));
+}
+
+/* ---- conditions ---- */
+
+static bool bad_condition(struct reply *r, const char *header)
+{
+	reply_problem(r, 400, header, "%s must be * or a list of entity tags in quotes", header);
+	return false;
+}
+
+static bool failed_condition(struct reply *r, const char *header, const char *why)
+{
+	reply_problem(r, 412, header, "%s", why);
+	return false;
+}
+
+/* The order is that of RFC 9110, 13.2.2. */
+bool answer_condition(const struct request *q, const char *tag, bool reads, struct reply *r)
+{
+	bool named = false;
+
+	if (q->if_match != NULL) {
+		if (etag_named(q->if_match, tag, true, &named) != 0)
+			return bad_condition(r, "If-Match");
+		if (!named)
+			return failed_condition(r, "If-Match",
+			                        tag == NULL ? "there is no such backend"
+			                                    : "it has changed since");
+	}
+	if (q->if_none_match == NULL)
+		return true;
+	if (etag_named(q->if_none_match, tag, false, &named) != 0)
+		return bad_condition(r, "If-None-Match");
+	if (!named)
+		return true;
+	if (!reads)
+		return failed_condition(r, "If-None-Match", "it is there already");
+	reply_not_modified(r);
+	return false;
 }

@@ -19,8 +19,16 @@ void answer_operators_row(struct reply *r);
 json_t *answer_text(const char *text);
 /* One backend; the same. NULL: out of memory. */
 json_t *answer_row(const struct core *c, const struct backend_record *b);
-/* The backend of that id as it stands in the database now, or why not. */
+/* The backend of that id as it stands in the database now. False after it has answered. */
+MUST_CHECK bool answer_find(struct core *c, const struct request *q, const char *id,
+                            struct backend_record *ret, struct reply *r);
+/* The same, answered. */
 void answer_backend(struct core *c, const struct request *q, const char *id, unsigned status,
                     struct reply *r);
+
+/* Does what has this entity tag (NULL: nothing) meet If-Match and If-None-Match of the request?
+ * False after it has answered: 304 where it reads, 412, or 400. */
+MUST_CHECK bool answer_condition(const struct request *q, const char *tag, bool reads,
+                                 struct reply *r);
 
 #endif

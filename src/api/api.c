@@ -316,8 +316,9 @@ static int make_core(struct api *a, const struct api_options *options)
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
-	return c->registry == NULL || c->history == NULL ? -ENOMEM
-	                                                 : writer_new(config->db_path, &c->writer);
+	return c->registry == NULL || c->history == NULL
+	               ? -ENOMEM
+	               : writer_new(config->db_path, config->pop, &c->writer);
 }
 
 /* What cannot be opened stops the start, unless it is optional or another process may have it for a

@@ -3,7 +3,9 @@
 #include "api/answer.h"
 #include "api/change.h"
 #include "api/core.h"
+#include "api/etag.h"
 #include "api/list_query.h"
+#include "base/hash.h"
 #include "base/log.h"
 
 #include <string.h>
@@ -12,13 +14,20 @@
 
 void route_show(struct core *c, const struct request *q, struct reply *r)
 {
-	answer_backend(c, q, q->match.id, 200, r);
+	struct backend_record b;
+
+	if (!answer_find(c, q, q->match.id, &b, r))
+		return;
+	etag_format(etag_hash(ETAG_BEGIN, &b), false, r->etag);
+	if (answer_condition(q, r->etag, true, r))
+		reply_json(r, 200, answer_row(c, &b));
 }
 
 struct listing {
 	struct core *c;
 	json_t *rows;
 	char last[BACKEND_ID_MAX + 1];
+	uint64_t hash;
 };
 
 static void list_row(void *arg, const struct backend_record *b)
@@ -26,6 +35,7 @@ static void list_row(void *arg, const struct backend_record *b)
 	struct listing *l = arg;
 
 	memcpy(l->last, b->id, sizeof(l->last));
+	l->hash = etag_hash(l->hash, b);
 	(void)json_array_append_new(l->rows, answer_row(l->c, b));
 }
 
@@ -33,7 +43,7 @@ void route_list(struct core *c, const struct request *q, struct reply *r)
 {
 	struct list_query l = {0};
 	struct writer_filter f = {0};
-	struct listing listing = {.c = c};
+	struct listing listing = {.c = c, .hash = ETAG_BEGIN};
 	const char *apps[TOKEN_APPS_MAX];
 	int64_t total = 0;
 	bool full;
@@ -60,6 +70,12 @@ void route_list(struct core *c, const struct request *q, struct reply *r)
 	if (err != 0) {
 		json_decref(listing.rows);
 		answer_database(c, r, err);
+		return;
+	}
+	/* Of the page, and of how many there are in all. */
+	etag_format(hash_mix(listing.hash + (uint64_t)total), true, r->etag);
+	if (!answer_condition(q, r->etag, true, r)) {
+		json_decref(listing.rows);
 		return;
 	}
 	full = json_array_size(listing.rows) == (size_t)f.limit;

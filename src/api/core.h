@@ -55,6 +55,8 @@ struct query_parameter {
 struct request {
 	struct route_match match;
 	const struct token *token; /* NULL: there are none, or the route needs none */
+	const char *if_match;      /* headers; NULL: not sent */
+	const char *if_none_match;
 	const char *body;
 	size_t body_len;
 	struct query_parameter query[API_QUERY_MAX];

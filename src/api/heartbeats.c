@@ -1,23 +1,38 @@
 /* Who is still there. A heartbeat of a backend that is alive touches memory only; a silence is
- * written once, and so is its end; and what others have changed in the database is taken over. */
+ * written once, and so is its end; and what others have changed in the database is taken over. All
+ * of it concerns registrations of this POP only: those of others are heard elsewhere. */
 #include "api/answer.h"
 #include "api/change.h"
 #include "api/core.h"
 #include "base/clock.h"
 
+#include <errno.h>
 #include <time.h>
 
 /* Silences that one transaction writes. */
 #define DUE_BATCH 256
 
-/* One that had fallen silent is heard again: the database must say so before clients come. */
+/* Within a transaction: is it still this POP's, or has it been removed, or moved to another one,
+ * since the database was last looked at? 0, -ENOENT or another error. */
+static int still_ours(struct core *c, const struct registration *e)
+{
+	struct backend_record b;
+	int err = writer_find(c->writer, e->id, &b);
+
+	return err == 0 && (b.deleted || !b.own) ? -ENOENT : err;
+}
+
+/* One that had fallen silent is heard again: the database must say so before clients come. -ENOENT:
+ * it is not ours any more. */
 static int revive(struct core *c, struct registration *e)
 {
 	int err = writer_begin(c->writer, WRITER_WRITE);
 
 	if (err != 0)
 		return err;
-	err = writer_set_late(c->writer, e->id, false);
+	err = still_ours(c, e);
+	if (err == 0)
+		err = writer_set_late(c->writer, e->id, false);
 	if (err == 0)
 		err = writer_commit(c->writer);
 	else
@@ -27,13 +42,18 @@ static int revive(struct core *c, struct registration *e)
 	return err;
 }
 
+static void answer_unregistered(struct reply *r)
+{
+	reply_problem(r, 404, NULL, "this backend is not registered here: register it");
+}
+
 void route_heartbeat(struct core *c, const struct request *q, struct reply *r)
 {
 	struct registration *e = registry_find(c->registry, q->match.id);
 	int err = 0;
 
 	if (e == NULL) {
-		reply_problem(r, 404, NULL, "this backend is not registered: register it");
+		answer_unregistered(r);
 		return;
 	}
 	if (!token_covers(q->token, e->app)) {
@@ -46,7 +66,9 @@ void route_heartbeat(struct core *c, const struct request *q, struct reply *r)
 		if (err == 0)
 			change_log(q, "heartbeat_resumed", e->id, e->app);
 	}
-	if (err != 0)
+	if (err == -ENOENT)
+		answer_unregistered(r);
+	else if (err != 0)
 		answer_database(c, r, err);
 	else
 		reply_json(r, 200,
@@ -86,16 +108,25 @@ int backends_sync(struct core *c, uint64_t now_ms)
 	return err;
 }
 
-/* Writes down all that is due in one transaction, and only then believes it. */
+/* Writes down all that is due in one transaction; what is no longer ours becomes NULL. */
 static int write_due(struct core *c, struct registration **due, size_t count)
 {
 	int err = writer_begin(c->writer, WRITER_WRITE);
 
 	if (err != 0)
 		return err;
-	for (size_t i = 0; err == 0 && i < count; i++)
-		err = due[i]->late ? writer_delete(c->writer, due[i]->id, (int64_t)time(NULL))
-		                   : writer_set_late(c->writer, due[i]->id, true);
+	for (size_t i = 0; err == 0 && i < count; i++) {
+		err = still_ours(c, due[i]);
+		if (err == -ENOENT) {
+			/* The next synchronisation removes it. */
+			due[i] = NULL;
+			err = 0;
+		} else if (err == 0) {
+			err = due[i]->late
+			              ? writer_delete(c->writer, due[i]->id, (int64_t)time(NULL))
+			              : writer_set_late(c->writer, due[i]->id, true);
+		}
+	}
 	if (err == 0)
 		err = writer_purge(c->writer, (int64_t)time(NULL));
 	if (err == 0)
@@ -122,6 +153,8 @@ void backends_tick(struct core *c, uint64_t now_ms)
 	for (size_t i = 0; i < count; i++) {
 		struct registration *e = due[i];
 
+		if (e == NULL)
+			continue;
 		change_log(NULL, e->late ? "registration_forgotten" : "heartbeat_missed", e->id,
 		           e->app);
 		if (e->late)

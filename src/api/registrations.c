@@ -1,15 +1,51 @@
 /* Backends that register and leave.
  *
  * Two rules: a row that an operator wrote is never rewritten or removed here; and the registry
- * follows what was committed, never the other way round. */
+ * follows what was committed, never the other way round. A registration belongs to the POP that was
+ * asked for it last, since that is where the backend will be heard. */
 #include "api/answer.h"
 #include "api/change.h"
 #include "api/core.h"
+#include "api/etag.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+
+/* What came of one. */
+struct registered {
+	bool created;
+	bool changed;
+	bool moved;                  /* from another POP, */
+	char from[POP_NAME_MAX + 1]; /* which is this one */
+};
+
+static void log_move(const struct core *c, const struct request *q,
+                     const struct registration_request *wanted, const struct registered *d)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_INFO, "registration_moved");
+	log_str(&l, "backend", wanted->id);
+	log_str(&l, "app", wanted->app);
+	log_str(&l, "from", d->from);
+	log_str(&l, "to", c->config->pop);
+	log_str(&l, "by", q->token != NULL ? q->token->name : NULL);
+	log_end(&l);
+}
+
+/* The conditions of a request that changes the row old; is_there false: there is none. */
+static bool may_change(const struct request *q, const struct backend_record *old, bool is_there,
+                       struct reply *r)
+{
+	char tag[REPLY_ETAG_MAX];
+
+	if (is_there)
+		etag_format(etag_hash(ETAG_BEGIN, old), false, tag);
+	return answer_condition(q, is_there ? tag : NULL, false, r);
+}
 
 /* May this request have the id? False after it has answered. */
 static bool may_register(const struct request *q, const struct registration_request *wanted,
@@ -32,8 +68,8 @@ static bool may_register(const struct request *q, const struct registration_requ
 
 /* Within a transaction, which it ends. Answers only what went wrong: returns false then. */
 static bool write_registration(struct core *c, const struct request *q,
-                               const struct registration_request *wanted, bool *ret_created,
-                               bool *ret_changed, struct reply *r)
+                               const struct registration_request *wanted, struct registered *ret,
+                               struct reply *r)
 {
 	struct backend_record old = {0};
 	int err = writer_find(c->writer, wanted->id, &old);
@@ -43,12 +79,15 @@ static bool write_registration(struct core *c, const struct request *q,
 		answer_database(c, r, err);
 		return false;
 	}
-	*ret_created = err == -ENOENT || old.deleted;
-	if (err == 0 && !may_register(q, wanted, &old, r)) {
+	ret->created = err == -ENOENT || old.deleted;
+	ret->moved = !ret->created && !old.own;
+	memcpy(ret->from, old.pop, sizeof(ret->from));
+	if ((err == 0 && !may_register(q, wanted, &old, r)) ||
+	    (q->match.route == ROUTE_put && !may_change(q, &old, !ret->created, r))) {
 		writer_rollback(c->writer);
 		return false;
 	}
-	err = writer_register(c->writer, wanted, (int64_t)time(NULL), ret_changed);
+	err = writer_register(c->writer, wanted, (int64_t)time(NULL), &ret->changed);
 	if (err == 0)
 		err = writer_commit(c->writer);
 	else
@@ -81,10 +120,9 @@ static int read_registration(struct core *c, const struct request *q, const char
 }
 
 static bool register_backend(struct core *c, const struct request *q, const char *path_id,
-                             struct registration_request *wanted, bool *ret_created,
+                             struct registration_request *wanted, struct registered *ret,
                              struct reply *r)
 {
-	bool changed = false;
 	int err;
 
 	if (read_registration(c, q, path_id, wanted, r) != 0)
@@ -99,7 +137,7 @@ static bool register_backend(struct core *c, const struct request *q, const char
 		answer_database(c, r, err);
 		return false;
 	}
-	if (!write_registration(c, q, wanted, ret_created, &changed, r))
+	if (!write_registration(c, q, wanted, ret, r))
 		return false;
 	answer_database_state(c, 0);
 	if (registry_add(c->registry, wanted->id, wanted->app, clock_now_ms()) != 0) {
@@ -107,7 +145,9 @@ static bool register_backend(struct core *c, const struct request *q, const char
 		reply_problem(r, 503, NULL, "out of memory");
 		return false;
 	}
-	if (changed)
+	if (ret->moved)
+		log_move(c, q, wanted, ret);
+	else if (ret->changed)
 		change_log(q, "backend_registered", wanted->id, wanted->app);
 	return true;
 }
@@ -115,22 +155,22 @@ static bool register_backend(struct core *c, const struct request *q, const char
 void route_register(struct core *c, const struct request *q, struct reply *r)
 {
 	struct registration_request wanted;
-	bool created = false;
+	struct registered done = {0};
 
-	if (register_backend(c, q, NULL, &wanted, &created, r))
-		reply_json(r, created ? 201 : 200,
+	if (register_backend(c, q, NULL, &wanted, &done, r))
+		reply_json(r, done.created ? 201 : 200,
 		           json_pack("{s:s, s:b, s:s, s:I}", "id", wanted.id, "registered", 1,
-		                     "message", created ? "registered" : "renewed", "ttl_secs",
+		                     "message", done.created ? "registered" : "renewed", "ttl_secs",
 		                     (json_int_t)c->config->heartbeat_ttl_secs));
 }
 
 void route_put(struct core *c, const struct request *q, struct reply *r)
 {
 	struct registration_request wanted;
-	bool created = false;
+	struct registered done = {0};
 
-	if (register_backend(c, q, q->match.id, &wanted, &created, r))
-		answer_backend(c, q, wanted.id, created ? 201 : 200, r);
+	if (register_backend(c, q, q->match.id, &wanted, &done, r))
+		answer_backend(c, q, wanted.id, done.created ? 201 : 200, r);
 }
 
 void route_remove(struct core *c, const struct request *q, struct reply *r)
@@ -143,6 +183,10 @@ void route_remove(struct core *c, const struct request *q, struct reply *r)
 	if (!b.registered) {
 		writer_rollback(c->writer);
 		answer_operators_row(r);
+		return;
+	}
+	if (!may_change(q, &b, true, r)) {
+		writer_rollback(c->writer);
 		return;
 	}
 	if (!change_end(c, writer_delete(c->writer, b.id, (int64_t)time(NULL)), r))

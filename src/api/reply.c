@@ -20,6 +20,14 @@ void reply_done(struct reply *r)
 	r->text = NULL;
 }
 
+void reply_not_modified(struct reply *r)
+{
+	r->status = 304;
+	r->content_type = NULL;
+	r->fixed = "";
+	r->len = 0;
+}
+
 static void set(struct reply *r, unsigned status, const char *content_type, json_t *body)
 {
 	char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;

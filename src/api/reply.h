@@ -6,16 +6,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Room for an entity tag: W/"16 digits". */
+#define REPLY_ETAG_MAX 24
+
 struct reply {
 	unsigned status;
-	const char *content_type; /* static */
+	const char *content_type; /* static; NULL: there is no body */
 	char *text;               /* malloc'd, or NULL: see fixed */
 	const char *fixed;        /* static */
 	size_t len;
 	const char *allow;         /* 405: the header of that name; the caller's */
 	unsigned retry_after_secs; /* 0: none */
+	char etag[REPLY_ETAG_MAX]; /* "": none */
 };
 
+/* 304: nothing but the entity tag. */
+void reply_not_modified(struct reply *r);
 void reply_done(struct reply *r);
 /* Takes body over; NULL is out of memory and becomes a 500. */
 void reply_json(struct reply *r, unsigned status, json_t *body);

@@ -29,7 +29,8 @@
 struct server {
 	struct core *core;
 	struct MHD_Daemon *daemon;
-	struct client_limits *rates; /* NULL: no limit */
+	struct client_limits *rates;  /* NULL: no limit */
+	struct client_limits *places; /* of connections at one time; the same */
 	struct list connections;
 	enum door_kind door;
 	bool is_unix;
@@ -41,6 +42,8 @@ struct server {
 struct connection {
 	struct list node;
 	int fd;
+	struct ip peer;
+	bool counted;      /* in places */
 	uint64_t since_ms; /* it came, or its last request was over */
 };
 
@@ -74,8 +77,12 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection, struct repl
 		return MHD_NO;
 	}
 	r->text = NULL;
-	add_header(response, "Content-Type", r->content_type);
+	if (r->content_type != NULL)
+		add_header(response, "Content-Type", r->content_type);
+	/* No cache may answer with an entity tag's old body: it has counts that go on. */
 	add_header(response, "Cache-Control", "no-store");
+	if (r->etag[0] != '\0')
+		add_header(response, "ETag", r->etag);
 	add_header(response, "X-Content-Type-Options", "nosniff");
 	if (r->allow != NULL)
 		add_header(response, "Allow", r->allow);
@@ -97,21 +104,28 @@ static const char *header(struct MHD_Connection *connection, const char *name)
 	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
-static bool too_fast(struct server *s, struct MHD_Connection *connection)
+/* All clients of a Unix socket are one. */
+static struct ip peer_of(const struct server *s, struct MHD_Connection *connection)
 {
-	const union MHD_ConnectionInfo *info;
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct endpoint peer = {0};
 
-	if (s->rates == NULL)
-		return false;
-	info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	/* All clients of a Unix socket are one. */
 	if (s->is_unix || info == NULL || info->client_addr == NULL ||
 	    endpoint_from_sockaddr(info->client_addr, &peer) != 0)
 		memset(&peer, 0, sizeof(peer));
-	switch (client_limits_enter(s->rates, &peer.ip, clock_now_ns())) {
+	return peer.ip;
+}
+
+static bool too_fast(struct server *s, struct MHD_Connection *connection)
+{
+	struct ip peer = peer_of(s, connection);
+
+	if (s->rates == NULL)
+		return false;
+	switch (client_limits_enter(s->rates, &peer, clock_now_ns())) {
 	case CLIENT_COUNTED:
-		client_limits_leave(s->rates, &peer.ip);
+		client_limits_leave(s->rates, &peer);
 		return false;
 	case CLIENT_UNCOUNTED:
 		return false;
@@ -260,6 +274,8 @@ static void answer(struct server *s, struct MHD_Connection *connection, struct e
 		reply_problem(r, 400, NULL, "more than %d parameters", API_QUERY_MAX);
 		return;
 	}
+	x->request.if_match = header(connection, "If-Match");
+	x->request.if_none_match = header(connection, "If-None-Match");
 	x->request.body = x->body;
 	x->request.body_len = x->received;
 	handlers[x->request.match.route](s->core, &x->request, r);
@@ -311,6 +327,20 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 		c->since_ms = clock_now_ms();
 }
 
+/* One address cannot have all the connections that there may be. One too many is ended before it
+ * has said anything: libmicrohttpd sees the end of the stream. */
+static void take_place(struct server *s, struct MHD_Connection *connection, struct connection *c)
+{
+	enum client_verdict verdict = CLIENT_UNCOUNTED;
+
+	c->peer = peer_of(s, connection);
+	if (s->places != NULL && !s->is_unix)
+		verdict = client_limits_enter(s->places, &c->peer, clock_now_ns());
+	c->counted = verdict == CLIENT_COUNTED;
+	if (verdict == CLIENT_AT_LIMIT)
+		(void)shutdown(c->fd, SHUT_RDWR);
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -320,6 +350,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
 		if (c != NULL)
 			list_remove(&c->node);
+		if (c != NULL && c->counted)
+			client_limits_leave(s->places, &c->peer);
 		free(c);
 		return;
 	}
@@ -330,6 +362,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	c->since_ms = clock_now_ms();
 	list_push_back(&s->connections, &c->node);
 	*context = c;
+	take_place(s, connection, c);
 }
 
 /* Percent-encoding is undone where it is known what it stands for: in router.c. */
@@ -342,21 +375,39 @@ static size_t leave_encoded(void *arg, struct MHD_Connection *connection, char *
 
 /* ---- life ---- */
 
-static int make_rates(struct server *s, uint64_t seed)
+/* Limits of one address; 0: any number. */
+static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint64_t seed)
 {
-	uint32_t rate = (uint32_t)s->core->config->api_rate;
-
-	if (rate == 0 || s->door != DOOR_API)
-		return 0;
-	s->rates = client_limits_new(&(struct client_limits_options){
+	return client_limits_new(&(struct client_limits_options){
 		.max_entries = SERVER_CLIENTS_MAX,
+		.max_conn = max_conn,
 		.rate = rate,
 		.period_ns = 1000000000,
 		.v4_bits = 32,
 		.v6_bits = 64,
 		.seed = seed,
 	});
-	return s->rates != NULL ? 0 : -ENOMEM;
+}
+
+static int make_all_limits(struct server *s, uint64_t seed)
+{
+	uint32_t rate = (uint32_t)s->core->config->api_rate;
+	uint32_t max_conn = (uint32_t)s->core->config->api_client_max_conn;
+
+	if (s->door != DOOR_API)
+		return 0;
+	if (rate != 0)
+		s->rates = make_limits(0, rate, seed);
+	if (max_conn != 0)
+		s->places = make_limits(max_conn, 0, seed);
+	return (rate != 0 && s->rates == NULL) || (max_conn != 0 && s->places == NULL) ? -ENOMEM
+	                                                                               : 0;
+}
+
+static void free_limits(struct server *s)
+{
+	client_limits_free(s->rates);
+	client_limits_free(s->places);
 }
 
 int server_new(const struct server_options *options, struct server **ret_server)
@@ -370,7 +421,8 @@ int server_new(const struct server_options *options, struct server **ret_server)
 	s->is_unix = options->is_unix;
 	s->is_local = options->is_local;
 	list_init(&s->connections);
-	if (make_rates(s, options->seed) != 0) {
+	if (make_all_limits(s, options->seed) != 0) {
+		free_limits(s);
 		free(s);
 		return -ENOMEM;
 	}
@@ -383,7 +435,7 @@ int server_new(const struct server_options *options, struct server **ret_server)
 		on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL,
 		MHD_OPTION_END);
 	if (s->daemon == NULL) {
-		client_limits_free(s->rates);
+		free_limits(s);
 		free(s);
 		return -EIO;
 	}
@@ -399,7 +451,7 @@ void server_free(struct server *s)
 	/* The socket is the caller's; without this libmicrohttpd would close it. */
 	(void)MHD_quiesce_daemon(s->daemon);
 	MHD_stop_daemon(s->daemon);
-	client_limits_free(s->rates);
+	free_limits(s);
 	free(s);
 }
 

@@ -8,6 +8,11 @@
  * backends stay the operator's: an INSERT with the ten values of the seed goes on working. The
  * optional columns country and state are added when they are first needed.
  *
+ * Where the database is replicated to several POPs, each has a name, and `registrations` a column
+ * of it: a registration belongs to the POP that made it last. Without that column every one is
+ * ours; with it those that name us, or nobody where we have no name. Whoever adds the column had
+ * the database to himself until then, so all that is there becomes his.
+ *
  * The file may be replaced, missing, locked or broken at any time: every call may fail, waits for a
  * bounded time and leaves nothing half done. A file that was renamed over the path is noticed
  * before and after a transaction. */
@@ -44,13 +49,15 @@ struct writer {
 	bool has_country; /* columns and tables that may be missing, as of this transaction */
 	bool has_state;
 	bool has_registrations;
+	bool has_pop;
+	char pop[POP_NAME_MAX + 1]; /* ours; "": none */
 	bool seen_valid;
 	int64_t seen_version;
 	uint64_t hurry_until_ms;
 	char error[STORE_ERROR_MAX];
 };
 
-int writer_new(const char *path, struct writer **ret_writer)
+int writer_new(const char *path, const char *pop, struct writer **ret_writer)
 {
 	struct writer *w = calloc(1, sizeof(*w));
 
@@ -63,6 +70,7 @@ int writer_new(const char *path, struct writer **ret_writer)
 		free(w);
 		return -ENOMEM;
 	}
+	snprintf(w->pop, sizeof(w->pop), "%s", pop);
 	*ret_writer = w;
 	return 0;
 }
@@ -245,6 +253,24 @@ static int look_at_schema(struct writer *w)
 		err = exists(w, &w->has_registrations,
 		             "SELECT 1 FROM sqlite_master WHERE type = 'table' AND "
 		             "name = 'registrations'");
+	if (err == 0)
+		err = exists(w, &w->has_pop,
+		             "SELECT 1 FROM pragma_table_info('registrations') WHERE name = 'pop'");
+	return err;
+}
+
+/* What registrations need in the database. */
+static int make_registrations(struct writer *w)
+{
+	int err = w->has_registrations ? 0 : run(w, registrations_sql, "");
+
+	w->has_registrations |= err == 0;
+	if (err != 0 || w->has_pop || w->pop[0] == '\0')
+		return err;
+	err = run(w, "ALTER TABLE registrations ADD COLUMN pop TEXT", "");
+	if (err == 0)
+		err = run(w, "UPDATE registrations SET pop = ?", "t", w->pop);
+	w->has_pop = err == 0;
 	return err;
 }
 
@@ -261,10 +287,8 @@ int writer_begin(struct writer *w, enum writer_intent intent)
 		w->hurry_until_ms = 0;
 		err = look_at_schema(w);
 	}
-	if (err == 0 && intent == WRITER_WRITE && !w->has_registrations) {
-		err = run(w, registrations_sql, "");
-		w->has_registrations = err == 0;
-	}
+	if (err == 0 && intent == WRITER_WRITE)
+		err = make_registrations(w);
 	if (err != 0)
 		writer_rollback(w);
 	return err;
@@ -314,9 +338,10 @@ static void select_sql(const struct writer *w, char sql[SQL_MAX], const char *co
 {
 	snprintf(sql, SQL_MAX,
 	         "SELECT b.id, b.app, b.region, b.wg_ip, %s, %s, b.port, b.weight, b.soft_limit,"
-	         " b.hard_limit, b.healthy, b.deleted, %s FROM backends b %s WHERE %s",
+	         " b.hard_limit, b.healthy, b.deleted, %s, %s FROM backends b %s WHERE %s",
 	         w->has_country ? "b.country" : "NULL", w->has_state ? "b.state" : "NULL",
 	         w->has_registrations ? "r.id, r.late, r.registered_at" : "NULL, NULL, NULL",
+	         w->has_pop ? "r.pop" : "NULL",
 	         w->has_registrations ? "LEFT JOIN registrations r ON r.id = b.id" : "", condition);
 }
 
@@ -327,7 +352,7 @@ static void copy_text(sqlite3_stmt *stmt, int column, char *to, size_t room)
 	snprintf(to, room, "%s", text != NULL ? (const char *)text : "");
 }
 
-static void record_read(sqlite3_stmt *stmt, struct backend_record *ret)
+static void record_read(const struct writer *w, sqlite3_stmt *stmt, struct backend_record *ret)
 {
 	copy_text(stmt, 0, ret->id, sizeof(ret->id));
 	copy_text(stmt, 1, ret->app, sizeof(ret->app));
@@ -344,6 +369,8 @@ static void record_read(sqlite3_stmt *stmt, struct backend_record *ret)
 	ret->registered = sqlite3_column_type(stmt, 12) != SQLITE_NULL;
 	ret->late = sqlite3_column_int64(stmt, 13) == 1;
 	ret->registered_at = sqlite3_column_int64(stmt, 14);
+	copy_text(stmt, 15, ret->pop, sizeof(ret->pop));
+	ret->own = ret->registered && (!w->has_pop || strcmp(ret->pop, w->pop) == 0);
 }
 
 int writer_find(struct writer *w, const char *id, struct backend_record *ret)
@@ -358,7 +385,7 @@ int writer_find(struct writer *w, const char *id, struct backend_record *ret)
 		return err;
 	rc = sqlite3_step(stmt);
 	if (rc == SQLITE_ROW)
-		record_read(stmt, ret);
+		record_read(w, stmt, ret);
 	else
 		err = rc == SQLITE_DONE ? -ENOENT : failed(w, rc);
 	sqlite3_finalize(stmt);
@@ -379,7 +406,7 @@ static bool says_the_same(const struct backend_record *old, const struct registr
 	       strcmp(old->ip, q->ip) == 0 && strcmp(old->country, q->country) == 0 &&
 	       old->port == q->port && old->weight == q->weight &&
 	       old->soft_limit == q->soft_limit && old->hard_limit == q->hard_limit &&
-	       old->healthy && !old->deleted && old->registered && !old->late;
+	       old->healthy && !old->deleted && old->own && !old->late;
 }
 
 int writer_register(struct writer *w, const struct registration_request *q, int64_t now_unix,
@@ -417,6 +444,9 @@ int writer_register(struct writer *w, const struct registration_request *q, int6
 		          " registered_at = CASE WHEN ?3 THEN ?2 ELSE registered_at END,"
 		          " deleted_at = NULL",
 		          "tii", q->id, now_unix, (int64_t)(is_new || old.deleted));
+	if (err == 0 && w->has_pop)
+		err = run(w, "UPDATE registrations SET pop = ?1 WHERE id = ?2 AND pop IS NOT ?1",
+		          "tt", w->pop[0] != '\0' ? w->pop : NULL, q->id);
 	return err;
 }
 
@@ -455,18 +485,20 @@ int writer_delete(struct writer *w, const char *id, int64_t now_unix)
 
 int writer_purge(struct writer *w, int64_t now_unix)
 {
-	static const char *const old =
-		"SELECT r.id FROM registrations r LEFT JOIN backends b ON b.id = r.id"
-		" WHERE r.deleted_at <= ? AND (b.deleted = 1 OR b.id IS NULL) LIMIT ?";
 	int64_t before = now_unix - WRITER_PURGE_SECS;
-	char sql[SQL_MAX];
+	char old[SQL_MAX / 2], sql[SQL_MAX];
 	int err;
 
+	snprintf(old, sizeof(old),
+	         "SELECT r.id FROM registrations r LEFT JOIN backends b ON b.id = r.id"
+	         " WHERE r.deleted_at <= ?1 AND (b.deleted = 1 OR b.id IS NULL)"
+	         " AND coalesce(%s, ?3) = ?3 LIMIT ?2",
+	         w->has_pop ? "coalesce(r.pop, '')" : "NULL");
 	snprintf(sql, sizeof(sql), "DELETE FROM backends WHERE id IN (%s)", old);
-	err = run(w, sql, "ii", before, (int64_t)PURGE_ROWS);
+	err = run(w, sql, "iit", before, (int64_t)PURGE_ROWS, w->pop);
 	snprintf(sql, sizeof(sql), "DELETE FROM registrations WHERE id IN (%s)", old);
 	if (err == 0)
-		err = run(w, sql, "ii", before, (int64_t)PURGE_ROWS);
+		err = run(w, sql, "iit", before, (int64_t)PURGE_ROWS, w->pop);
 	return err;
 }
 
@@ -558,7 +590,7 @@ int writer_list(struct writer *w, const struct writer_filter *f,
 	if (err != 0)
 		return err;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		record_read(stmt, &record);
+		record_read(w, stmt, &record);
 		row(arg, &record);
 	}
 	if (rc != SQLITE_DONE)
@@ -583,8 +615,8 @@ int writer_registrations(struct writer *w,
 	if (err != 0)
 		return err;
 	while (err == 0 && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		record_read(stmt, &record);
-		err = row(arg, record.id, record.app, record.late);
+		record_read(w, stmt, &record);
+		err = record.own ? row(arg, record.id, record.app, record.late) : 0;
 	}
 	if (err == 0 && rc != SQLITE_DONE)
 		err = failed(w, rc);

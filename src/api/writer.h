@@ -37,13 +37,15 @@ struct backend_record {
 	int64_t hard_limit;
 	bool healthy;
 	bool deleted;
-	bool registered;       /* by the API; otherwise it is an operator's */
-	bool late;             /* unhealthy because it fell silent */
-	int64_t registered_at; /* UNIX seconds */
+	bool registered;            /* by the API; otherwise it is an operator's */
+	bool late;                  /* unhealthy because it fell silent */
+	int64_t registered_at;      /* UNIX seconds */
+	char pop[POP_NAME_MAX + 1]; /* where it registered; "": at a proxy without EDGEPROXY_POP */
+	bool own;                   /* registered, and that was here */
 };
 
-/* Opens nothing yet. 0 or -ENOMEM. */
-MUST_CHECK int writer_new(const char *path, struct writer **ret_writer);
+/* pop: of this proxy, at most POP_NAME_MAX bytes; "": none. Opens nothing yet. 0 or -ENOMEM. */
+MUST_CHECK int writer_new(const char *path, const char *pop, struct writer **ret_writer);
 void writer_free(struct writer *w); /* NULL-safe */
 /* Of the last call that failed. */
 const char *writer_error(const struct writer *w);
@@ -53,7 +55,8 @@ bool writer_changed(struct writer *w);
 void writer_seen(struct writer *w);
 
 enum writer_intent { WRITER_READ, WRITER_WRITE };
-/* WRITER_WRITE also makes the table of registrations, if there is none. */
+/* WRITER_WRITE also makes the table of registrations, if there is none, and its column of POPs, if
+ * this one has a name. */
 MUST_CHECK int writer_begin(struct writer *w, enum writer_intent intent);
 /* On failure everything is as before writer_begin(). */
 MUST_CHECK int writer_commit(struct writer *w);
@@ -61,8 +64,8 @@ void writer_rollback(struct writer *w);
 
 /* 0, -ENOENT or another. */
 MUST_CHECK int writer_find(struct writer *w, const char *id, struct backend_record *ret);
-/* Inserts or updates the row and its registration; the admin state stays as it is. Nothing is
- * written when everything is so already: *ret_changed tells. */
+/* Inserts or updates the row and its registration, which is this POP's then; the admin state stays
+ * as it is. Nothing is written when everything is so already: *ret_changed tells. */
 MUST_CHECK int writer_register(struct writer *w, const struct registration_request *request,
                                int64_t now_unix, bool *ret_changed);
 /* Of a registration: healthy again, or not because it is late. */
@@ -71,6 +74,7 @@ MUST_CHECK int writer_set_late(struct writer *w, const char *id, bool late);
 MUST_CHECK int writer_set_state(struct writer *w, const char *id, const char *state);
 /* deleted = 1; the row goes in writer_purge(). */
 MUST_CHECK int writer_delete(struct writer *w, const char *id, int64_t now_unix);
+/* Of this POP's registrations. */
 MUST_CHECK int writer_purge(struct writer *w, int64_t now_unix);
 
 struct writer_filter {
@@ -88,7 +92,7 @@ struct writer_filter {
 MUST_CHECK int writer_list(struct writer *w, const struct writer_filter *filter,
                            void (*row)(void *arg, const struct backend_record *record), void *arg,
                            int64_t *ret_total);
-/* Every registration that is not deleted. row() returns 0, or an error that ends it. */
+/* Every registration of this POP that is not deleted. row() returns 0, or an error that ends it. */
 MUST_CHECK int
 writer_registrations(struct writer *w,
                      int (*row)(void *arg, const char *id, const char *app, bool late), void *arg);

@@ -8,6 +8,7 @@
 #define ACCESS_RULE_ID_MAX 128
 #define APP_NAME_MAX 64
 #define REGION_NAME_MAX 32
+#define POP_NAME_MAX 64
 #define CONGESTION_NAME_MAX 15                /* TCP_CA_NAME_MAX, its end left out */
 #define CHECK_TARGET_MAX (BACKEND_ID_MAX + 8) /* "backend:" and an id */
 #define CHECK_METHOD_MAX 16

@@ -72,6 +72,11 @@ bool list_query_parse(const struct request *q, struct list_query *l, struct writ
 		reply_problem(r, 400, "healthy", "healthy must be true or false");
 		return false;
 	}
+	if (l->state[0] != '\0' && strcmp(l->state, "ready") != 0 &&
+	    strcmp(l->state, "drain") != 0 && strcmp(l->state, "maint") != 0) {
+		reply_problem(r, 400, "state", "state must be ready, drain or maint");
+		return false;
+	}
 	if (!read_limit(l->limit, &f->limit)) {
 		reply_problem(r, 400, "limit", "limit must be 1..%d", API_PAGE_MAX);
 		return false;

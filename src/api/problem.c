@@ -36,10 +36,12 @@ const char *problem_title(unsigned status)
 json_t *problem_json(unsigned status, const char *field, const char *detail)
 {
 	json_t *text = json_string(detail);
+	/* NULL, too, where it is not UTF-8: then the error is of no field that can be named. */
+	json_t *name = field != NULL ? json_string(field) : NULL;
 
 	if (text == NULL)
 		text = json_string("the text of this error is not UTF-8");
-	return json_pack("{s:s, s:s, s:i, s:o, s:s*}", "type", "about:blank", "title",
+	return json_pack("{s:s, s:s, s:i, s:o, s:o*}", "type", "about:blank", "title",
 	                 problem_title(status), "status", (int)status, "detail", text, "field",
-	                 field);
+	                 name);
 }

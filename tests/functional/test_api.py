@@ -11,11 +11,13 @@ import threading
 
 import pytest
 
+import openapi
 from harness import ROOT, run_cli, split_addr, until
 from peers import Echo, Identity
 
 SECRET, OTHER = "s3cret-of-everything-01", "s3cret-of-web-only-002"
 DOCUMENT = json.loads((ROOT / "src" / "api" / "openapi.json").read_text())
+PROMISED = openapi.Document(DOCUMENT)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -63,11 +65,7 @@ class Api:
             headers.setdefault("Content-Type", "application/json")
         r, text = self.raw(method, path, body, headers)
         answer = json.loads(text) if text else None
-        wanted = "application/json" if r.status < 400 else "application/problem+json"
-        assert r.headers["Content-Type"] == wanted
-        if r.status >= 400:
-            assert answer["status"] == r.status and answer["title"] and answer["detail"]
-        hold_to_document(method, path.split("?")[0], r.status, answer)
+        PROMISED.hold(method, path, r.status, r.headers, text)
         return r.status, answer
 
     def register(self, id, peer, **more):
@@ -75,61 +73,6 @@ class Api:
         body = dict(id=id, app="myapp", region="sa", ip=host, port=port)
         body.update(more)
         return self.call("POST", "/api/v1/register", body)
-
-
-def documented(method, path):
-    for pattern, methods in DOCUMENT["paths"].items():
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path) and method.lower() in methods:
-            return methods[method.lower()]
-    return None
-
-
-def resolve(thing):
-    while "$ref" in thing:
-        found = DOCUMENT
-        for step in thing["$ref"].split("/")[1:]:
-            found = found[step]
-        thing = found
-    return thing
-
-
-TYPES = {"string": str, "boolean": bool, "null": type(None), "object": dict, "array": list}
-
-
-def is_type(value, name):
-    if name == "integer":
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, TYPES[name])
-
-
-def hold_to_schema(schema, value, where):
-    schema = resolve(schema)
-    if "type" in schema:
-        names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        assert any(is_type(value, name) for name in names), (where, value)
-    if "enum" in schema:
-        assert value in schema["enum"], (where, value)
-    if isinstance(value, dict) and "properties" in schema:
-        assert set(schema["required"]) <= set(value), where
-        if schema.get("additionalProperties") is False:
-            assert set(value) <= set(schema["properties"]), where
-        for key, inner in schema["properties"].items():
-            if key in value:
-                hold_to_schema(inner, value[key], f"{where}.{key}")
-    if isinstance(value, list):
-        for inner in value:
-            hold_to_schema(schema["items"], inner, where + "[]")
-
-
-def hold_to_document(method, path, status, answer):
-    operation = documented(method, path)
-    if operation is None:
-        assert status in (400, 404, 405, 429)
-        return
-    assert str(status) in operation["responses"], (method, path, status)
-    content = resolve(operation["responses"][str(status)])["content"]
-    for media in content.values():
-        hold_to_schema(media["schema"], answer, f"{method} {path}")
 
 
 LOOPBACK = dict(EDGEPROXY_API_ENABLED="true", EDGEPROXY_API_LISTEN_ADDR="127.0.0.1:0",
@@ -441,6 +384,153 @@ def test_id_of_another_app(start):
     assert (status, problem["field"]) == (409, "app")
 
 
+# ---- conditions ----
+
+def tag_of(api, path):
+    r, _ = api.raw("GET", path)
+    assert r.status == 200
+    return r.headers["ETag"]
+
+
+def test_entity_tag_of_one(start, db, peer):
+    api = Api(start(**LOOPBACK))
+    path = "/api/v1/backends/b-1"
+    api.call("POST", "/api/v1/register", GOOD)
+    tag = tag_of(api, path)
+    assert tag[0] == '"'
+    # Heartbeats and renewals that say nothing new do not change it.
+    api.call("POST", "/api/v1/heartbeat/b-1")
+    api.call("POST", "/api/v1/register", GOOD)
+    for known in (tag, f'"x", {tag}', "W/" + tag, "*"):
+        assert api.call("GET", path, If_None_Match=known) == (304, None)
+    r, body = api.raw("HEAD", path, headers={"If-None-Match": tag})
+    assert (r.status, body, r.headers["ETag"]) == (304, b"", tag)
+    assert api.call("GET", path, If_None_Match='"x"')[0] == 200
+    assert api.call("GET", path, If_Match=tag)[0] == 200
+    assert api.call("GET", path, If_Match='"x"')[0] == 412
+    for change in (lambda: api.call("POST", "/api/v1/register", {**GOOD, "weight": 7}),
+                   lambda: api.call("POST", path + "/drain"),
+                   lambda: db.set("b-1", region="us")):
+        change()
+        assert api.call("GET", path, If_None_Match=tag)[0] == 200
+        tag = tag_of(api, path)
+    for bad in ("x", "", '"', f"{tag} {tag}", "*, *"):
+        status, problem = api.call("GET", path, If_None_Match=bad)
+        assert (status, problem["field"]) == (400, "If-None-Match")
+
+
+def test_entity_tag_of_the_list(start, db):
+    for i in range(5):
+        db.add(f"x-{i}", ("127.0.0.1", 1000 + i), app="web" if i % 2 else "db")
+    api = Api(start(**LOOPBACK))
+    path = "/api/v1/backends"
+    tag, web = tag_of(api, path), tag_of(api, path + "?app=web")
+    assert tag.startswith('W/"') and tag != web
+    assert api.call("GET", path, If_None_Match=tag) == (304, None)
+    assert api.call("GET", path + "?app=web", If_None_Match=tag)[0] == 200
+    db.set("x-0", weight=77)
+    assert api.call("GET", path, If_None_Match=tag)[0] == 200
+    assert api.call("GET", path + "?app=web", If_None_Match=web)[0] == 304
+    db.set("x-4", deleted=1)
+    page = tag_of(api, path + "?limit=2")
+    db.set("x-3", deleted=1)  # on another page, and counted in total
+    assert api.call("GET", path + "?limit=2", If_None_Match=page)[0] == 200
+    db.run("DELETE FROM backends")
+    empty = tag_of(api, path)
+    assert api.call("GET", path, If_None_Match=empty)[0] == 304
+
+
+def test_change_only_what_was_seen(start, db):
+    api = Api(start(**LOOPBACK))
+    path = "/api/v1/backends/b-1"
+    wanted = {k: v for k, v in GOOD.items() if k != "id"}
+
+    def put(weight, **conditions):
+        return api.call("PUT", path, {**wanted, "weight": weight}, **conditions)
+
+    def weight():
+        return rows(db, "SELECT weight FROM backends WHERE id = 'b-1'")
+    status, problem = put(1, If_Match="*")
+    assert (status, problem["field"]) == (412, "If-Match") and weight() == []
+    assert put(1, If_None_Match="*")[0] == 201  # make it, but take over nobody's
+    status, problem = put(2, If_None_Match="*")
+    assert (status, problem["field"]) == (412, "If-None-Match") and weight() == [(1,)]
+    tag = tag_of(api, path)
+    assert put(2, If_Match="W/" + tag)[0] == 412  # weak ones do not count here
+    assert put(2, If_Match=tag)[0] == 200
+    assert put(3, If_Match=tag)[0] == 412 and weight() == [(2,)]  # who was first has won
+    assert put(3, If_Match="nonsense")[0] == 400 and weight() == [(2,)]
+    assert api.call("DELETE", path, If_Match=tag)[0] == 412
+    assert rows(db, "SELECT deleted FROM backends") == [(0,)]
+    assert api.call("DELETE", path, If_Match=tag_of(api, path))[0] == 200
+    assert api.call("DELETE", path, If_Match="*")[0] == 404  # errors come before conditions
+    assert put(4, If_Match="*")[0] == 412  # what is deleted is not there
+    assert put(4, If_None_Match="*")[0] == 201
+    # No condition on what is no representation of the row.
+    assert api.call("POST", path + "/drain", If_Match='"x"')[0] == 200
+
+
+# ---- several POPs, one database ----
+
+def test_only_the_pop_that_registered_expires(start, db, peer):
+    one, two = peer(Identity, "one"), peer(Identity, "two")
+    both = dict(EDGEPROXY_HEARTBEAT_TTL_SECS=1, EDGEPROXY_API_FORGET_SECS=2, **LOOPBACK)
+    here, there = start(EDGEPROXY_POP="sa-1", **both), start(EDGEPROXY_POP="us-1", **both)
+    a, b = Api(here), Api(there)
+    assert a.register("b-1", one)[0] == 201
+    assert b.call("GET", "/api/v1/backends/b-1")[1]["pop"] == "sa-1"
+    assert b.register("b-2", two)[0] == 201
+    assert b.call("POST", "/api/v1/heartbeat/b-1")[0] == 404  # it is not heard there
+
+    def beat():
+        assert a.call("POST", "/api/v1/heartbeat/b-1")[0] == 200
+        return there.log.find("registration_forgotten", lambda e: e["backend"] == "b-2")
+    until(beat, "the silent one is forgotten", pause=0.2)
+    assert not there.log.find("heartbeat_missed", lambda e: e["backend"] == "b-1")
+    assert not here.log.find("heartbeat_missed", lambda e: e["backend"] == "b-2")
+    here.stop()  # nobody else expires it
+    until(lambda: b.register("b-2", two)[0] == 201 or True, "again")
+    there.wait_event("registration_forgotten", lambda e: e["backend"] == "b-2", count=2)
+    assert rows(db, "SELECT healthy, deleted FROM backends WHERE id = 'b-1'") == [(1, 0)]
+    assert there.label("200.160.2.3") == "one"
+
+
+def test_a_registration_moves_to_where_it_is_made(start, db, peer):
+    one = peer(Identity, "one")
+    here, there = (start(EDGEPROXY_POP=pop, EDGEPROXY_HEARTBEAT_TTL_SECS=2, **LOOPBACK)
+                   for pop in ("sa-1", "us-1"))
+    a, b = Api(here), Api(there)
+    assert a.register("b-1", one)[0] == 201
+    assert b.register("b-1", one)[0] == 200
+    moved = there.wait_event("registration_moved")
+    assert (moved["backend"], moved["from"], moved["to"]) == ("b-1", "sa-1", "us-1")
+    until(lambda: a.call("POST", "/api/v1/heartbeat/b-1")[0] == 404, "it is told to register")
+    assert b.register("b-1", one)[0] == 200
+    assert len(there.log.find("registration_moved")) == 1
+    there.wait_event("heartbeat_missed")  # only where it is now
+    assert not here.log.find("heartbeat_missed")
+    assert b.call("POST", "/api/v1/heartbeat/b-1")[0] == 200
+    assert a.call("DELETE", "/api/v1/backends/b-1")[0] == 200  # anybody may take it out
+    until(lambda: b.call("POST", "/api/v1/heartbeat/b-1")[0] == 404, "not registered any more")
+
+
+def test_without_a_pop_there_is_no_column(start, db, peer):
+    column = "SELECT count(*) FROM pragma_table_info('registrations') WHERE name = 'pop'"
+    proxy = start(**LOOPBACK)
+    api = Api(proxy)
+    assert api.register("b-1", peer(Identity, "one"))[0] == 201
+    assert api.call("GET", "/api/v1/backends/b-1")[1]["pop"] is None
+    assert rows(db, column) == [(0,)]
+    proxy.stop()
+    proxy = start(EDGEPROXY_POP="sa-1", EDGEPROXY_HEARTBEAT_TTL_SECS=1, **LOOPBACK)
+    api = Api(proxy)
+    # Whoever adds the column had the database to himself: what is there is his.
+    assert api.register("b-2", peer(Identity, "two"))[0] == 201
+    assert rows(db, "SELECT id, pop FROM registrations ORDER BY id") == [("b-1", "sa-1"),
+                                                                         ("b-2", "sa-1")]
+    proxy.wait_event("heartbeat_missed", count=2)
+
+
 # ---- who may ----
 
 def test_tokens_and_scopes(start, tokens, db):
@@ -554,7 +644,7 @@ def test_rate(start):
 
 def test_thousand_slow_clients(start, db, peer):
     db.add("sa-1", peer(Echo))
-    proxy = start(**LOOPBACK)
+    proxy = start(EDGEPROXY_API_CLIENT_MAX_CONN=0, **LOOPBACK)
     api = Api(proxy)
     client = proxy.connect("200.160.2.3")
     before = proxy.fd_count()

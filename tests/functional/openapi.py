@@ -144,11 +144,9 @@ def parse(body):
 
 
 def from_text(schema, text):
-    """What a parameter's text stands for, by its schema; text where it stands for nothing."""
-    try:
-        text = text.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+    """What a parameter's text stands for, by its schema; text where it stands for nothing. The
+    document says nothing of bytes that are no UTF-8: each counts as a letter."""
+    text = text.decode("utf-8", "surrogateescape")
     if schema.get("type") == "integer" and re.fullmatch(r"[0-9]{1,30}", text):
         return int(text)
     if schema.get("type") == "boolean" and text in ("true", "false"):

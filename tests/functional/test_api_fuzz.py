@@ -66,7 +66,10 @@ class Generator:
         self.random = random.Random(seed)
         # A handful, so that requests meet what others have left.
         self.ids = [f"b-{n}" for n in range(8)] + ["a/b", "é", "x" * 128]
-        self.tags = ['"0000000000000000"', "*"]
+        self.tags = {}  # the latest of each target
+        self.operations = [operation for operation in document.operations
+                           for _ in range(3 if operation.body_schema or
+                                          operation.parameters_in("header") else 1)]
 
     def chance(self, of):
         return self.random.random() < of
@@ -112,7 +115,7 @@ class Generator:
     def object(self, schema):
         required = schema.get("required", [])
         return {name: self.good(name, inner) for name, inner in schema["properties"].items()
-                if name in required or self.chance(0.3)}
+                if name in required or self.chance(0.4)}
 
     def bad(self, schema):
         r = self.random
@@ -165,10 +168,10 @@ class Generator:
         value = self.object(schema)
         if "{id}" in operation.path and self.chance(0.9):
             value.pop("id", None)
-        if self.chance(0.6):
+        if self.chance(0.5):
             value = self.mutated(value, schema)
         body = json.dumps(value, ensure_ascii=self.chance(0.5)).encode("utf-8", "replace")
-        if self.chance(0.25):
+        if self.chance(0.2):
             body = self.broken_text(body)
         request.body = body
         request.refused |= self.document.refuses_body(operation, body)
@@ -222,7 +225,8 @@ class Generator:
     def conditions(self, operation, request):
         for name in operation.parameters_in("header"):
             if self.chance(0.2):
-                value = self.random.choice([*self.tags[-4:], *self.tags[-4:], "*", '"x", "y"', "x", "",
+                known = self.tags.get(request.target, '"0"')
+                value = self.random.choice([known, known, known, "W/" + known, "*", '"x", "y"', "x", "",
                                             "W/", '"' * 5, "\xff", '"' + "y" * 5000 + '"', "*, *"])
                 request.headers.append((name, value))
 
@@ -252,7 +256,7 @@ class Generator:
     def next(self):
         """A request and its bytes."""
         r = self.random
-        operation = r.choice(self.document.operations)
+        operation = r.choice(self.operations)
         request = Request(operation.method, self.path(operation))
         if self.chance(0.05):
             request.target = r.choice(["/", "//", "*", "/api/v1", "/api/v1/backends/", "/api/v2/backends",
@@ -334,7 +338,7 @@ def fuzz(addr, document, seed, count, ping=lambda: None):
             key = str(operation or "none"), answer[0]
             seen[key] = seen.get(key, 0) + 1
             if answer[1].get("ETag"):
-                generator.tags.append(answer[1]["ETag"])
+                generator.tags[request.target] = answer[1]["ETag"]
         if n % PING_EVERY == 0:
             ping()
     return seen

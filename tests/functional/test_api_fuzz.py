@@ -105,7 +105,8 @@ class Generator:
             return self.text(schema)
         if kind == "integer":
             low, high = schema.get("minimum", 0), schema.get("maximum", 100)
-            return r.choice([low, low, high, r.randint(low, high)])
+            return r.choice([low, low, high, high, *[r.randint(low, high) for _ in range(6)],
+                             low - 1, high + 1])
         if kind == "boolean":
             return self.chance(0.5)
         if kind == "object":

@@ -1,4 +1,4 @@
-/* What a row says becomes 64 bits by the hash of the tables in memory: whoever could make two rows
+/* What a row says becomes 64 bits by a plain hash: whoever could make two rows
  * collide could as well write the one that he wants. The same row has the same tag in each process
  * and after a restart. */
 #include "api/etag.h"
@@ -12,14 +12,14 @@
 
 static uint64_t hash_text(uint64_t before, const char *text)
 {
-	return hash_bytes(text, strlen(text) + 1, before);
+	return hash_stable(text, strlen(text) + 1, before);
 }
 
 uint64_t etag_hash(uint64_t before, const struct backend_record *b)
 {
 	const int64_t numbers[] = {b->port,    b->weight,  b->soft_limit, b->hard_limit,
 	                           b->healthy, b->deleted, b->registered, b->registered_at};
-	uint64_t h = hash_bytes(numbers, sizeof(numbers), before);
+	uint64_t h = hash_stable(numbers, sizeof(numbers), before);
 
 	h = hash_text(h, b->id);
 	h = hash_text(h, b->app);

@@ -4,6 +4,7 @@
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
 #include "cli/run.h"
+#include "cli/status.h"
 #include "config/config.h"
 
 #include <stdio.h>
@@ -55,6 +56,7 @@ static const struct command {
 	{"db", db_main, "db init FILE", "make a routing database with example rows"},
 	{"healthcheck", healthcheck_command, "healthcheck",
          "ask the proxy of this environment whether it is ready"},
+	{"status", status_main, "status [--json]", "the running proxy at a glance"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

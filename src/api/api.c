@@ -170,6 +170,7 @@ static bool take_news(struct api *a)
 	if (news != NULL) {
 		table_unref(a->core.table);
 		a->core.table = news;
+		a->core.table_ms = clock_now_ms();
 	}
 	if (geo != NULL) {
 		geo_db_unref(a->core.geo);
@@ -309,6 +310,7 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->queue = options->queue;
 	c->crew = options->crew;
 	c->started_ms = clock_now_ms();
+	c->table_ms = c->started_ms;
 	c->stopping = &a->stopping;
 	c->history = history_new();
 	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,

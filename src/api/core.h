@@ -43,6 +43,7 @@ struct core {
 	struct queue *queue;
 	struct crew *crew; /* its functions for any thread */
 	uint64_t started_ms;
+	uint64_t table_ms; /* when the table came */
 	atomic_bool *stopping;
 	bool database_failed; /* has been said in the log */
 };

@@ -1,0 +1,109 @@
+/* GET /api/v1/status: the process at a glance, for `edgeproxy status`. Every number is read where
+ * it lies, without a lock; so two of them may be of different moments. */
+#include "api/core.h"
+#include "base/clock.h"
+#include "base/json_text.h"
+
+#include <unistd.h>
+
+/* Words of the marks of route/live.h. */
+static const struct {
+	enum live_fault fault;
+	const char *word;
+} faults[] = {
+	{LIVE_CHECK_DOWN, "check-down"},   {LIVE_EJECTED, "ejected"},
+	{LIVE_AGENT_DOWN, "agent-down"},   {LIVE_AGENT_DRAIN, "agent-drain"},
+	{LIVE_AGENT_MAINT, "agent-maint"},
+};
+#define FAULTS (sizeof(faults) / sizeof(faults[0]))
+
+static json_t *backends_json(const struct table *t)
+{
+	json_int_t counts[FAULTS] = {0};
+	json_int_t rows = 0, shut = 0, ramps = 0, draining = 0, maint = 0;
+	json_t *seen = json_object();
+
+	for (uint32_t i = 0; i < t->backend_count; i++) {
+		const struct backend *b = &t->backends[i];
+		unsigned marks = live_faults(t->live, b->slot);
+
+		if (b->deleted)
+			continue;
+		rows++;
+		draining += b->state == STATE_DRAIN;
+		maint += b->state == STATE_MAINT;
+		shut += backend_usable(b) && live_is_shut(t->live, b->slot);
+		ramps += live_ramp(t->live, b->slot) != LIVE_NO_RAMP;
+		for (size_t f = 0; f < FAULTS; f++)
+			counts[f] += (marks & faults[f].fault) != 0;
+	}
+	for (size_t f = 0; f < FAULTS; f++)
+		(void)json_object_set_new(seen, faults[f].word, json_integer(counts[f]));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "rows", rows, "usable",
+	                 (json_int_t)t->usable_count - shut, "faulty", shut, "warming_up", ramps,
+	                 "drain", draining, "maint", maint, "faults", seen);
+}
+
+/* The apps whose faults are ignored; null stands for the pool of every app. */
+static json_t *panic_json(const struct table *t)
+{
+	json_t *apps = json_array();
+
+	for (uint32_t i = 0; i < t->pool_count; i++)
+		if (pool_in_panic(&t->pools[i]))
+			(void)json_array_append_new(apps, json_text(t->pools[i].app));
+	return apps;
+}
+
+static json_t *sessions_json(const struct core *c, const struct counters_sum *sum)
+{
+	uint32_t own = live_own_total(c->live);
+	uint32_t all = live_total(c->live);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "now", (json_int_t)own, "draining_elsewhere",
+	                 (json_int_t)(all > own ? all - own : 0), "accepted",
+	                 (json_int_t)sum->accepted, "bytes_received",
+	                 (json_int_t)sum->bytes[CLIENT], "bytes_sent",
+	                 (json_int_t)sum->bytes[BACKEND]);
+}
+
+static json_t *geo_json(const struct core *c)
+{
+	if (c->geo == NULL)
+		return json_null();
+	return json_pack("{s:o, s:o, s:I}", "path", json_text(c->config->geoip_path), "type",
+	                 json_text(geo_db_type(c->geo)), "build_epoch",
+	                 (json_int_t)geo_db_build_epoch(c->geo));
+}
+
+static json_t *table_json(const struct core *c, uint64_t now_ms)
+{
+	return json_pack("{s:o, s:I, s:I, s:I}", "path", json_text(c->config->db_path), "version",
+	                 (json_int_t)c->table->version, "age_secs",
+	                 (json_int_t)((now_ms - c->table_ms) / 1000), "services",
+	                 (json_int_t)c->table->service_count);
+}
+
+void route_status(struct core *c, const struct request *q, struct reply *r)
+{
+	struct counters_sum sum = {0};
+	uint64_t now_ms = clock_now_ms();
+
+	(void)q;
+	crew_counters(c->crew, &sum);
+	reply_json(
+		r, 200,
+		json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:I}, s:o, s:o, "
+	                  "s:o}",
+	                  "status",
+	                  atomic_load_explicit(c->stopping, memory_order_relaxed) ? "stopping"
+	                                                                          : "ok",
+	                  "version", EDGEPROXY_VERSION, "pid", (json_int_t)getpid(), "uptime_secs",
+	                  (json_int_t)((now_ms - c->started_ms) / 1000), "workers",
+	                  (json_int_t)crew_size(c->crew), "region", json_text(c->config->region),
+	                  "app", json_text(c->config->app), "sessions", sessions_json(c, &sum),
+	                  "backends", backends_json(c->table), "queue", "waiting",
+	                  (json_int_t)queue_length(c->queue), "waited", (json_int_t)sum.queued,
+	                  "panic", panic_json(c->table), "table", table_json(c, now_ms), "geo",
+	                  geo_json(c)));
+}

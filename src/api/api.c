@@ -318,6 +318,7 @@ static int make_core(struct api *a, const struct api_options *options)
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
+	c->wake_fd = a->wake_fd;
 	return c->registry == NULL || c->history == NULL
 	               ? -ENOMEM
 	               : writer_new(config->db_path, config->pop, &c->writer);

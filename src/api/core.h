@@ -5,6 +5,7 @@
 #include "api/auth.h"
 #include "api/door.h"
 #include "api/history.h"
+#include "api/pending.h"
 #include "api/registry.h"
 #include "api/reply.h"
 #include "api/router.h"
@@ -42,6 +43,8 @@ struct core {
 	struct affinity *affinity;
 	struct queue *queue;
 	struct crew *crew; /* its functions for any thread */
+	unsigned pending_count; /* requests that wait now */
+	int wake_fd;       /* an eventfd that ends the thread's sleep */
 	uint64_t started_ms;
 	uint64_t table_ms; /* when the table came */
 	atomic_bool *stopping;
@@ -62,6 +65,7 @@ struct request {
 	size_t body_len;
 	struct query_parameter query[API_QUERY_MAX];
 	size_t query_count;
+	struct pending *pending; /* the handler is called again: what it has waited for */
 };
 
 /* One function a row of routes.def. */

@@ -9,6 +9,8 @@
 /* Room for an entity tag: W/"16 digits". */
 #define REPLY_ETAG_MAX 24
 
+struct pending;
+
 struct reply {
 	unsigned status;
 	const char *content_type; /* static; NULL: there is no body */
@@ -18,6 +20,7 @@ struct reply {
 	const char *allow;         /* 405: the header of that name; the caller's */
 	unsigned retry_after_secs; /* 0: none */
 	char etag[REPLY_ETAG_MAX]; /* "": none */
+	struct pending *pending;   /* not NULL: there is no answer yet (pending.h) */
 };
 
 /* 304: nothing but the entity tag. */

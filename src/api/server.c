@@ -32,6 +32,7 @@ struct server {
 	struct client_limits *rates;  /* NULL: no limit */
 	struct client_limits *places; /* of connections at one time; the same */
 	struct list connections;
+	struct list waiting; /* exchanges whose answers are pending */
 	enum door_kind door;
 	bool is_unix;
 	bool is_local;
@@ -48,6 +49,9 @@ struct connection {
 };
 
 struct exchange {
+	struct list node; /* in the server's waiting */
+	struct MHD_Connection *connection;
+	uint64_t until_ms; /* it waits */
 	struct request request;
 	size_t received; /* bytes of the body, kept or not */
 	char body[API_BODY_MAX];
@@ -268,6 +272,7 @@ static void answer(struct server *s, struct MHD_Connection *connection, struct e
 		reply_problem(r, 413, NULL, "a body may have at most %d bytes", API_BODY_MAX);
 		return;
 	}
+	x->request.query_count = 0;
 	(void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, collect_parameter,
 	                                &collecting);
 	if (collecting.too_many) {
@@ -279,6 +284,38 @@ static void answer(struct server *s, struct MHD_Connection *connection, struct e
 	x->request.body = x->body;
 	x->request.body_len = x->received;
 	handlers[x->request.match.route](s->core, &x->request, r);
+}
+
+/* The connection rests until the answer is ready: release_ready(). */
+static enum MHD_Result wait_for(struct server *s, struct MHD_Connection *connection,
+                                struct exchange *x, struct reply *r)
+{
+	x->request.pending = r->pending;
+	r->pending = NULL;
+	x->connection = connection;
+	x->until_ms = clock_now_ms() + PENDING_MS;
+	list_push_back(&s->waiting, &x->node);
+	s->core->pending_count++;
+	MHD_suspend_connection(connection);
+	return MHD_YES;
+}
+
+static void release(struct server *s, struct exchange *x)
+{
+	list_remove(&x->node);
+	s->core->pending_count--;
+	MHD_resume_connection(x->connection);
+}
+
+static void release_ready(struct server *s, uint64_t now_ms)
+{
+	for (struct list *l = s->waiting.next, *next; l != &s->waiting; l = next) {
+		struct exchange *x = list_entry(l, struct exchange, node);
+
+		next = l->next;
+		if (x->request.pending->ready(x->request.pending) || now_ms >= x->until_ms)
+			release(s, x);
+	}
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
@@ -296,6 +333,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 			return MHD_NO;
 		memset(&x->request, 0, sizeof(x->request));
 		x->received = 0;
+		list_init(&x->node);
 		*context = x;
 		if (let_in(s, connection, method, url, &x->request, &r))
 			return MHD_YES;
@@ -309,6 +347,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		return x->received <= OVERLONG_MAX ? MHD_YES : MHD_NO;
 	}
 	answer(s, connection, x, &r);
+	if (r.pending != NULL)
+		return wait_for(s, connection, x, &r);
 	return send_reply(connection, &r);
 }
 
@@ -318,10 +358,13 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
 		connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct connection *c = info != NULL ? info->socket_context : NULL;
+	struct exchange *x = *context;
 
 	(void)arg;
 	(void)code;
-	free(*context);
+	if (x != NULL && x->request.pending != NULL)
+		x->request.pending->drop(x->request.pending);
+	free(x);
 	*context = NULL;
 	if (c != NULL)
 		c->since_ms = clock_now_ms();
@@ -421,19 +464,20 @@ int server_new(const struct server_options *options, struct server **ret_server)
 	s->is_unix = options->is_unix;
 	s->is_local = options->is_local;
 	list_init(&s->connections);
+	list_init(&s->waiting);
 	if (make_all_limits(s, options->seed) != 0) {
 		free_limits(s);
 		free(s);
 		return -ENOMEM;
 	}
 	s->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET,
-		options->listen_fd, MHD_OPTION_CONNECTION_LIMIT, options->max_conn,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(SERVER_REQUEST_MS / 1000),
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_HEADERS_MAX,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
-		on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL,
-		MHD_OPTION_END);
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+		MHD_OPTION_LISTEN_SOCKET, options->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+		options->max_conn, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)(SERVER_REQUEST_MS / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)SERVER_HEADERS_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK,
+		leave_encoded, NULL, MHD_OPTION_END);
 	if (s->daemon == NULL) {
 		free_limits(s);
 		free(s);
@@ -450,6 +494,8 @@ void server_free(struct server *s)
 		return;
 	/* The socket is the caller's; without this libmicrohttpd would close it. */
 	(void)MHD_quiesce_daemon(s->daemon);
+	while (!list_empty(&s->waiting))
+		release(s, list_entry(s->waiting.next, struct exchange, node));
 	MHD_stop_daemon(s->daemon);
 	free_limits(s);
 	free(s);
@@ -464,6 +510,9 @@ int server_wait_ms(struct server *s, int most_ms)
 {
 	MHD_UNSIGNED_LONG_LONG wait_ms;
 
+	for (struct list *l = s->waiting.next; l != &s->waiting; l = l->next)
+		if (list_entry(l, struct exchange, node)->request.pending->busy)
+			return 0;
 	if (MHD_get_timeout(s->daemon, &wait_ms) == MHD_YES &&
 	    wait_ms < (MHD_UNSIGNED_LONG_LONG)most_ms)
 		return (int)wait_ms;
@@ -486,6 +535,7 @@ static void sweep(struct server *s)
 
 void server_run(struct server *s, uint64_t now_ms)
 {
+	release_ready(s, now_ms);
 	(void)MHD_run(s->daemon);
 	if (now_ms >= s->sweep_ms) {
 		s->sweep_ms = now_ms + SWEEP_MS;

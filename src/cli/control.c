@@ -141,13 +141,14 @@ static char *find_socket(struct control *c)
 	return path;
 }
 
-int control_open(const char *command, struct control **ret_control)
+static int open_control(const char *command, bool quiet, struct control **ret_control)
 {
 	struct control *c = calloc(1, sizeof(*c));
 
 	if (c == NULL)
 		return CONTROL_FAILED;
 	c->command = command;
+	c->quiet = quiet;
 	c->socket = find_socket(c);
 	if (c->socket == NULL) {
 		control_close(c);
@@ -159,8 +160,19 @@ int control_open(const char *command, struct control **ret_control)
 		control_close(c);
 		return CONTROL_FAILED;
 	}
+	c->quiet = false;
 	*ret_control = c;
 	return CONTROL_OK;
+}
+
+int control_open(const char *command, struct control **ret_control)
+{
+	return open_control(command, false, ret_control);
+}
+
+bool control_find(const char *command, struct control **ret_control)
+{
+	return open_control(command, true, ret_control) == CONTROL_OK;
 }
 
 void control_close(struct control *c)
@@ -195,11 +207,6 @@ bool control_is_there(const char *path)
 	there = connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
 	close(fd);
 	return there;
-}
-
-void control_set_quiet(struct control *c, bool quiet)
-{
-	c->quiet = quiet;
 }
 
 /* ---- errors ---- */

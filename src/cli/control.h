@@ -49,13 +49,13 @@ struct control;
 /* command goes before each message: "edgeproxy status: …". Connects to nothing yet. CONTROL_OK or
  * CONTROL_FAILED. */
 MUST_CHECK int control_open(const char *command, struct control **ret_control);
+/* The same without a word, for those who can do without a proxy. */
+bool control_find(const char *command, struct control **ret_control);
 void control_close(struct control *c); /* NULL-safe */
 /* The socket's path, as configured. */
 const char *control_socket(const struct control *c);
 /* Does a proxy accept connections there? Says nothing. */
 bool control_is_there(const char *path);
-/* From now on errors of connecting and of answers are not said. */
-void control_set_quiet(struct control *c, bool quiet);
 
 struct control_answer {
 	long status; /* of HTTP; 0: none came */

@@ -1,42 +1,42 @@
 /* `edgeproxy explain <client-ip>`: asks the routing policy about one client and shows every step of
- * the answer.
+ * the answer (explain/explanation.h).
  *
- * Nothing is decided here. The place comes from policy_locate(), the admission from access_find(),
- * the terms of each backend from balancer_judge(), the winner from policy_choose(): the functions
- * that the workers run, on a table made by the same code from the same rows. What is added is order
- * (the best first), the shares of a weighted random choice, and the origin of the client's region.
- *
- * It runs in a process of its own, with live state of its own: it opens the database read-only,
- * opens no socket, and changes nothing. So it does not see a running proxy's connections and
- * bindings, and says so. */
+ * Where a proxy answers at the control socket, it is asked: it knows its connections, faults and
+ * bindings. Otherwise, or where files are named, they are read by the code that the proxy reads
+ * them with, in this process: read-only, with live state of its own, so nothing is connected and
+ * nobody is bound. The answer says which it was. */
 #include "cli/explain.h"
 
 #include "base/clock.h"
-#include "cli/explanation.h"
+#include "base/json_text.h"
+#include "cli/arguments.h"
+#include "cli/control.h"
+#include "cli/explain_text.h"
 #include "cli/inputs.h"
-#include "geo/country.h"
+#include "cli/output.h"
+#include "explain/explanation_json.h"
+#include "geo/special.h"
 #include "route/limits.h"
 #include "route/service.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define EXIT_WRONG_ARGUMENTS 2
+#define INDENT 2
+#define DIGITS 9
+#define ASKED_MAX 256
 
-static const char usage[] =
-	"usage: edgeproxy explain <client-ip> [--app APP] [--db FILE] [--region REGION] [--json]\n"
-	"\n"
-	"Which backend would this client get, and why? Reads the same environment as the proxy;\n"
-	"the flags are stronger than EDGEPROXY_APP, EDGEPROXY_DB_PATH and EDGEPROXY_REGION.\n";
-
-struct arguments {
-	struct ip client;
-	bool json;
-	bool help;
+const struct command_option explain_options[] = {
+	{"app", "APP", "a client of this app's service", ARGUMENT_TEXT},
+	{"db", "FILE", "read this database, instead of asking a proxy", ARGUMENT_FILE},
+	{"region", "REGION", "as a POP of this region, instead of asking a proxy", ARGUMENT_TEXT},
+	{"offline", NULL, "read the files of this environment, though a proxy runs", ARGUMENT_TEXT},
+	{"json", NULL, "one JSON object", ARGUMENT_TEXT},
+	{0},
 };
 
 /* ---- arguments ---- */
@@ -45,71 +45,31 @@ static int wrong(const char *what, const char *value)
 {
 	fprintf(stderr, "edgeproxy explain: %s%s%s\n", what, value != NULL ? ": " : "",
 	        value != NULL ? value : "");
-	return -EINVAL;
+	return EXIT_WRONG_ARGUMENTS;
 }
 
-/* A flag is the same as its variable, so it goes through the same checks. */
-static int flag_set(int flag, const char *value)
+/* A flag is the same as its variable, so it goes through the same checks. 0 or an exit status. */
+static int take_flags(const struct arguments *a)
 {
-	region_id region;
+	const char *app = arguments_value(a, "app");
+	const char *db = arguments_value(a, "db");
+	const char *region = arguments_value(a, "region");
+	region_id id;
 
-	switch (flag) {
-	case 'a':
-		if (strlen(value) > APP_NAME_MAX)
-			return wrong("--app is longer than an app's name can be", value);
-		return setenv("EDGEPROXY_APP", value, 1) == 0 ? 0 : -errno;
-	case 'd':
-		if (*value == '\0')
-			return wrong("--db needs the name of a file", NULL);
-		return setenv("EDGEPROXY_DB_PATH", value, 1) == 0 ? 0 : -errno;
-	default:
-		if (region_intern(value, &region) != 0)
-			return wrong("--region takes 1 to 32 letters, digits, \"-\" and \"_\"",
-			             value);
-		return setenv("EDGEPROXY_REGION", value, 1) == 0 ? 0 : -errno;
-	}
-}
-
-static int arguments_read(int argc, char **argv, struct arguments *ret_arguments)
-{
-	static const struct option flags[] = {
-		{"app", required_argument, NULL, 'a'},    {"db", required_argument, NULL, 'd'},
-		{"region", required_argument, NULL, 'r'}, {"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
-	struct arguments a = {0};
-	int flag;
-	int r;
-
-	opterr = 0;
-	while ((flag = getopt_long(argc, argv, ":h", flags, NULL)) != -1) {
-		switch (flag) {
-		case 'j':
-			a.json = true;
-			break;
-		case 'h':
-			a.help = true;
-			break;
-		case ':':
-			return wrong("a value is missing behind", argv[optind - 1]);
-		case '?':
-			return wrong("unknown option", argv[optind - 1]);
-		default:
-			r = flag_set(flag, optarg);
-			if (r != 0)
-				return r;
-		}
-	}
-	if (!a.help && optind != argc - 1)
-		return wrong(optind < argc ? "one client address at a time, please"
-		                           : "which client? An IPv4 or IPv6 address is missing",
-		             NULL);
-	if (!a.help && ip_parse(argv[optind], &a.client) != 0)
-		return wrong("not an IPv4 or IPv6 address", argv[optind]);
-	*ret_arguments = a;
+	if (app != NULL && strlen(app) > APP_NAME_MAX)
+		return wrong("--app is longer than an app's name can be", app);
+	if (db != NULL && *db == '\0')
+		return wrong("--db needs the name of a file", NULL);
+	if (region != NULL && region_intern(region, &id) != 0)
+		return wrong("--region takes 1 to 32 letters, digits, \"-\" and \"_\"", region);
+	if ((app != NULL && setenv("EDGEPROXY_APP", app, 1) != 0) ||
+	    (db != NULL && setenv("EDGEPROXY_DB_PATH", db, 1) != 0) ||
+	    (region != NULL && setenv("EDGEPROXY_REGION", region, 1) != 0))
+		return wrong(strerror(errno), NULL);
 	return 0;
 }
 
-/* ---- the answer ---- */
+/* ---- from files ---- */
 
 /* The app whose clients are asked about: the configured one, or that of the services row for the
  * main listener. */
@@ -124,115 +84,29 @@ static const char *explained_app(const struct inputs *in)
 	return NULL;
 }
 
-static enum region_source find_region_source(const struct explanation *e)
+/* Every json_pack() takes its values over ("o"), also when one of them is NULL: then it fails as a
+ * whole. */
+static json_t *quarantined_json(const struct inputs *in)
 {
-	const struct route_rows *rows = &e->inputs->rows;
+	json_t *list = json_array();
 
-	if (e->place.region == REGION_NONE)
-		return REGION_FROM_NOWHERE;
-	for (size_t i = rows->override_count; e->place.source == PLACE_OVERRIDE && i > 0; i--) {
-		const struct geo_override_row *row =
-			&rows->overrides[i - 1]; /* the later one won */
+	for (size_t i = 0; i < in->quarantined_count; i++) {
+		const struct quarantined *q = &in->quarantined[i];
 
-		if (row->prefix.bits == e->place.network.bits &&
-		    ip_equal(&row->prefix.ip, &e->place.network.ip)) {
-			if (row->region != NULL)
-				return REGION_FROM_OVERRIDE;
-			break;
+		if (json_array_append_new(
+			    list, json_pack("{s:o, s:o, s:o, s:o, s:o}", "table",
+		                            json_text(q->table), "row", json_text(q->row), "column",
+		                            json_text(q->column), "value", json_text(q->value),
+		                            "why", json_text(q->why))) != 0) {
+			json_decref(list);
+			return NULL;
 		}
 	}
-	for (size_t i = 0; i < rows->country_region_count; i++) {
-		if (strcmp(rows->country_regions[i].country, e->place.country) == 0)
-			return REGION_FROM_COUNTRY_REGIONS;
-	}
-	return REGION_FROM_DEFAULT;
+	return list;
 }
 
-/* Best first: as the balancer would take them if each in turn were full. Excluded ones last. */
-static int candidate_compare(const void *a, const void *b)
-{
-	const struct candidate *x = a;
-	const struct candidate *y = b;
-	bool x_in = x->terms.exclusion == EXCLUDED_NOT;
-	bool y_in = y->terms.exclusion == EXCLUDED_NOT;
-
-	if (x_in != y_in)
-		return x_in ? -1 : 1;
-	if (x_in && x->terms.own_country != y->terms.own_country)
-		return x->terms.own_country ? -1 : 1;
-	if (x_in && x->terms.score < y->terms.score)
-		return -1;
-	if (x_in && x->terms.score > y->terms.score)
-		return 1;
-	return strcmp(x->backend->id, y->backend->id);
-}
-
-static bool equally_good(const struct candidate *a, const struct candidate *b)
-{
-	return b->terms.exclusion == EXCLUDED_NOT && a->terms.own_country == b->terms.own_country &&
-	       !(a->terms.score < b->terms.score) && !(a->terms.score > b->terms.score);
-}
-
-static int judge_all(struct explanation *e)
-{
-	struct balancer_query q = {
-		.app = e->app, .country = e->place.country, .region = e->place.region};
-	double weights = 0;
-
-	e->candidates = calloc((size_t)e->table->backend_count + 1, sizeof *e->candidates);
-	if (e->candidates == NULL)
-		return -ENOMEM;
-	e->candidate_count = e->table->backend_count;
-	for (size_t i = 0; i < e->candidate_count; i++) {
-		e->candidates[i].backend = &e->table->backends[i];
-		e->candidates[i].terms = balancer_judge(e->table, &e->table->backends[i], &q);
-	}
-	qsort(e->candidates, e->candidate_count, sizeof *e->candidates, candidate_compare);
-	while (e->best_count < e->candidate_count &&
-	       equally_good(&e->candidates[0], &e->candidates[e->best_count]))
-		weights += e->candidates[e->best_count++].backend->weight;
-	for (size_t i = 0; i < e->best_count; i++)
-		e->candidates[i].share = e->candidates[i].backend->weight / weights;
-	return 0;
-}
-
-/* Fills e from a table. e->candidates is the caller's to free, also after an error. */
-static int explain(const struct inputs *in, const struct table *table, struct service *service,
-                   const struct ip *client, struct explanation *e)
-{
-	uint64_t seed = in->config.random_seed != 0 ? in->config.random_seed : clock_now_ns();
-	struct rng rng = {.state = seed};
-	struct choice choice;
-	int r;
-
-	*e = (struct explanation){
-		.inputs = in, .table = table, .app = explained_app(in), .client = *client};
-	e->place = policy_locate(table, in->geo, client);
-	e->region_source = find_region_source(e);
-	e->rule = access_find(table->access, service->app, client, e->place.country);
-	r = judge_all(e);
-	if (r != 0)
-		return r;
-	if (e->rule != NULL && !e->rule->allow) {
-		e->error = -EACCES;
-		return 0;
-	}
-	e->error = policy_choose(&(struct policy_query){.table = table,
-	                                                .service = service,
-	                                                .client = client,
-	                                                .place = &e->place,
-	                                                .now_ms = clock_now_ms(),
-	                                                .rng = &rng},
-	                         &choice);
-	if (e->error == 0) {
-		e->winner = choice.backend;
-		live_release(table->live, choice.binding.slot);
-	}
-	return 0;
-}
-
-/* Shows what comes out for inputs that are complete. 0 or -errno. */
-static int explain_inputs(const struct inputs *in, const struct arguments *a)
+/* An explanation of inputs that are complete. 0 or -errno. */
+static int explain_inputs(const struct inputs *in, const struct ip *client, json_t **ret)
 {
 	const char *app = explained_app(in);
 	struct live *live = live_new();
@@ -240,6 +114,12 @@ static int explain_inputs(const struct inputs *in, const struct arguments *a)
 	                                      false, 0, NULL);
 	struct table_options options = {
 		.local_region = in->config.region, .services = &service, .service_count = 1};
+	struct explain_sources sources = {
+		.db_path = in->config.db_path,
+		.geoip_path = in->config.geoip_path,
+		.quarantined = quarantined_json(in),
+		.most = SIZE_MAX,
+	};
 	struct table *table = NULL;
 	struct explanation e = {0};
 	int r = live != NULL && service != NULL ? 0 : -ENOMEM;
@@ -247,14 +127,21 @@ static int explain_inputs(const struct inputs *in, const struct arguments *a)
 	if (r == 0)
 		r = table_new(&in->rows, &options, live, &table);
 	if (r == 0)
-		r = explain(in, table, service, &a->client, &e);
-	if (r == 0 && a->json)
-		r = explanation_print_json(&e);
-	else if (r == 0)
-		explanation_print(&e);
-	if (r == 0 && fflush(stdout) != 0)
-		r = -errno;
-	free(e.candidates);
+		r = explain(&(struct explain_query){.table = table,
+		                                    .geo = in->geo,
+		                                    .service = service,
+		                                    .client = client,
+		                                    .now_ms = clock_now_ms(),
+		                                    .seed = in->config.random_seed != 0
+		                                                    ? in->config.random_seed
+		                                                    : clock_now_ns()},
+		            &e);
+	if (r == 0) {
+		*ret = explanation_json(&e, &sources);
+		r = *ret != NULL ? 0 : -ENOMEM;
+		explanation_done(&e);
+	}
+	json_decref(sources.quarantined);
 	table_unref(table);
 	service_unref(service);
 	live_free(live);
@@ -289,28 +176,89 @@ static int gather(struct inputs *in)
 	return r;
 }
 
-int explain_main(int argc, char **argv)
+static int explain_files(const struct ip *client, bool json, const char *asked)
 {
-	struct arguments a;
 	struct inputs in;
-	int r = arguments_read(argc, argv, &a);
+	json_t *e = NULL;
+	int r;
 
-	if (r != 0) {
-		fputs(usage, stderr);
-		return EXIT_WRONG_ARGUMENTS;
-	}
-	if (a.help) {
-		fputs(usage, stdout);
-		return EXIT_SUCCESS;
-	}
 	special_init();
 	inputs_init(&in);
 	r = gather(&in);
 	if (r == 0) {
-		r = explain_inputs(&in, &a);
+		r = explain_inputs(&in, client, &e);
 		if (r != 0)
 			fprintf(stderr, "edgeproxy explain: %s\n", strerror(-r));
 	}
+	if (r == 0 && json) {
+		json_dumpf(e, stdout, JSON_INDENT(INDENT) | JSON_REAL_PRECISION(DIGITS));
+		printf("\n");
+	} else if (r == 0) {
+		explain_print(e, asked);
+		if (in.quarantined_count > 0)
+			printf("\nquarantined rows, which route nobody:\n");
+		for (size_t i = 0; i < in.quarantined_count; i++) {
+			char line[QUARANTINED_TEXT_MAX];
+
+			printf("  %s\n", quarantined_format(&in.quarantined[i], line));
+		}
+	}
+	json_decref(e);
 	inputs_done(&in);
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- from a running proxy ---- */
+
+static int explain_live(struct control *c, const char *client, const struct arguments *a)
+{
+	struct control_path path;
+	struct control_answer answer;
+	char asked[ASKED_MAX];
+	int r;
+
+	control_path_init(&path, "/api/v1/explain");
+	control_path_parameter(&path, "ip", client);
+	control_path_parameter(&path, "app", arguments_value(a, "app"));
+	r = control_ask(c, "GET", &path, &answer);
+	if (r != CONTROL_OK)
+		return r;
+	snprintf(asked, sizeof asked, "the proxy that runs, at %s", control_socket(c));
+	if (arguments_has(a, "json"))
+		output_raw(answer.text, answer.len);
+	else
+		explain_print(answer.json, asked);
+	control_answer_done(&answer);
+	return CONTROL_OK;
+}
+
+int explain_main(int argc, char **argv)
+{
+	struct arguments a;
+	struct control *c = NULL;
+	struct ip client;
+	char asked[ASKED_MAX] = "the files of this environment";
+	bool files;
+	int r = arguments_read(argc, argv, "edgeproxy explain IP [OPTION ...]", explain_options, 1,
+	                       1, &a);
+
+	if (r != ARGUMENTS_GO_ON)
+		return r;
+	r = take_flags(&a);
+	if (r != 0)
+		return r;
+	if (ip_parse(a.rest[0], &client) != 0)
+		return wrong("not an IPv4 or IPv6 address", a.rest[0]);
+	files = arguments_has(&a, "offline") || arguments_has(&a, "db") ||
+	        arguments_has(&a, "region");
+	if (!files && control_find("explain", &c) && control_is_there(control_socket(c))) {
+		r = explain_live(c, a.rest[0], &a);
+	} else {
+		if (c != NULL)
+			snprintf(asked, sizeof asked, "files: no proxy answers at %s",
+			         control_socket(c));
+		r = explain_files(&client, arguments_has(&a, "json"), asked);
+	}
+	control_close(c);
+	return fflush(stdout) == 0 ? r : EXIT_FAILURE;
 }

@@ -97,6 +97,16 @@ int crew_sweep(struct crew *c)
 	return post_all(c, worker_post_sweep);
 }
 
+void crew_census(struct crew *c, struct census *census)
+{
+	for (unsigned i = 0; i < c->started; i++) {
+		struct census_part *part = census_part(census, i);
+
+		if (worker_post_census(&c->shared.workers[i], part) != 0)
+			census_leave(part);
+	}
+}
+
 int crew_stop(struct crew *c)
 {
 	return post_all(c, worker_post_stop);

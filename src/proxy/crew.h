@@ -7,6 +7,7 @@
 #include "base/log_writer.h"
 #include "config/config.h"
 #include "geo/geo_db.h"
+#include "proxy/census.h"
 #include "proxy/counters.h"
 #include "proxy/flight.h"
 #include "route/affinity.h"
@@ -53,9 +54,12 @@ MUST_CHECK int crew_resume(struct crew *c);
 /* Has every worker stopped accepting? */
 bool crew_stopped(const struct crew *c);
 /* What all workers have counted, added to *sum. Any thread, as long as the crew is there; so are
- * the two below. */
+ * the three below. */
 void crew_counters(const struct crew *c, struct counters_sum *sum);
 unsigned crew_size(const struct crew *c);
+/* Has all workers look for a census of crew_size() parts; what a worker has no memory for is left
+ * out. */
+void crew_census(struct crew *c, struct census *census);
 /* Of worker number n: what it has decided lately. One thread at a time may take from it. */
 struct flight *crew_flight(struct crew *c, unsigned n);
 /* Closes what is left, ends the threads, frees. NULL-safe. */

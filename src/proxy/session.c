@@ -11,6 +11,7 @@
 #include "proxy/access_log.h"
 #include "proxy/admission.h"
 #include "proxy/dial.h"
+#include "proxy/sweep.h"
 #include "proxy/waiting.h"
 #include "proxy/worker.h"
 
@@ -644,6 +645,14 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 	}
 }
 
+/* No two sessions of a worker have the same: it names them (census.h). Many may come in one turn,
+ * though no faster than one a nanosecond, so this is never ahead of the clock. */
+static uint64_t accept_time(struct worker *w)
+{
+	w->accept_ns = w->now_ns > w->accept_ns ? w->now_ns : w->accept_ns + 1;
+	return w->accept_ns;
+}
+
 static void session_init(struct session *s, struct worker *w, int fd, const struct endpoint *peer,
                          struct service *service)
 {
@@ -651,7 +660,7 @@ static void session_init(struct session *s, struct worker *w, int fd, const stru
 		.end = {{.fd = fd}, {.fd = -1}},
 		.worker = w,
 		.service = service,
-		.accept_ns = w->now_ns,
+		.accept_ns = accept_time(w),
 		.active_ms = w->now_ms,
 		.client = *peer,
 		.slot = LIVE_NO_SLOT,

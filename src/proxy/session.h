@@ -57,7 +57,7 @@ struct session {
 	struct list node;        /* in the worker's sessions, or its dead */
 	struct list turn;        /* in the worker's queue of those with bulk to move */
 	struct timer timer;      /* the one deadline of the present state */
-	uint64_t accept_ns;      /* monotonic */
+	uint64_t accept_ns;      /* monotonic; no other of the worker has it */
 	uint64_t active_ms;      /* monotonic: when a byte last moved; in ABORT: its deadline */
 	struct endpoint *peer;   /* who connected, if a PROXY header said that client is another */
 	struct endpoint client;

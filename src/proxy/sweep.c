@@ -1,8 +1,4 @@
-/* The sweep's place is a node in the list of sessions itself, so sessions may end on either side of
- * it; whoever else walks that list stops the sweep first. Sessions that begin meanwhile join behind
- * it and are looked at too, which does no harm.
- *
- * What a backend means for its sessions, route/drain.h says; here it is done to them: now, or at a
+/* What a backend means for its sessions, route/drain.h says; here it is done to them: now, or at a
  * random time each, and then only if it is still so. A client of which the backend has had nothing
  * yet goes to another one and never knows. */
 #include "proxy/sweep.h"
@@ -10,22 +6,6 @@
 #include "proxy/dial.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
-
-void sweep_init(struct sweep *s)
-{
-	list_init(&s->place);
-}
-
-void sweep_start(struct worker *w)
-{
-	sweep_stop(w);
-	list_push_back(w->sessions.next, &w->sweep.place); /* before the first */
-}
-
-bool sweep_active(const struct worker *w)
-{
-	return !list_empty(&w->sweep.place);
-}
 
 static enum drain_verdict judge(const struct session *s)
 {
@@ -74,21 +54,13 @@ static bool look_at(struct session *s)
 
 void sweep_turn(struct worker *w)
 {
-	struct list *place = &w->sweep.place;
 	unsigned ended = 0;
 
 	for (unsigned i = 0; i < SWEEP_LOOKS_A_TURN && ended < SWEEP_ENDS_A_TURN; i++) {
-		struct list *node = place->next;
+		struct list *node = walk_next(&w->walks, WALK_SWEEP, &w->sessions);
 
-		list_remove(place);
-		if (node == &w->sessions)
+		if (node == NULL)
 			return;
-		list_push_back(node->next, place); /* behind the node */
 		ended += look_at(list_entry(node, struct session, node));
 	}
-}
-
-void sweep_stop(struct worker *w)
-{
-	list_remove(&w->sweep.place);
 }

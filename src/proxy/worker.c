@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "proxy/listener.h"
 #include "proxy/session.h"
+#include "proxy/sweep.h"
 #include "proxy/waiting.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ enum mail_kind {
 	MAIL_GEO,
 	MAIL_CLIENT,
 	MAIL_SWEEP,
+	MAIL_CENSUS,
 	MAIL_PLACES,
 	MAIL_STOP,
 	MAIL_PAUSE,
@@ -40,6 +42,7 @@ struct mail {
 	struct table *table;
 	struct geo_db *geo;
 	struct service *service;
+	struct census_part *part;
 	struct endpoint peer;
 	int fd;
 };
@@ -83,6 +86,11 @@ int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
 int worker_post_sweep(struct worker *w)
 {
 	return post(w, MAIL_SWEEP, (struct mail){0});
+}
+
+int worker_post_census(struct worker *w, struct census_part *part)
+{
+	return post(w, MAIL_CENSUS, (struct mail){.part = part});
 }
 
 int worker_post_places(struct worker *w)
@@ -233,7 +241,10 @@ static void read_mail(struct worker *w)
 			session_start(w, mail->fd, &mail->peer, mail->service);
 			break;
 		case MAIL_SWEEP:
-			sweep_start(w);
+			walk_start(&w->walks, WALK_SWEEP, &w->sessions);
+			break;
+		case MAIL_CENSUS:
+			census_join(w, mail->part);
 			break;
 		case MAIL_PLACES:
 			waiting_serve(w);
@@ -299,7 +310,8 @@ static void free_dead(struct worker *w)
 
 static void close_all(struct worker *w)
 {
-	sweep_stop(w);
+	walk_stop(&w->walks, WALK_SWEEP);
+	census_stop(w);
 	while (!list_empty(&w->sessions))
 		session_close(list_entry(w->sessions.next, struct session, node), CLOSE_SHUTDOWN);
 	free_dead(w);
@@ -308,7 +320,8 @@ static void close_all(struct worker *w)
 /* Is there something that waits for no event? */
 static bool has_work(const struct worker *w)
 {
-	return !list_empty(&w->bulk) || sweep_active(w);
+	return !list_empty(&w->bulk) || walk_active(&w->walks, WALK_SWEEP) ||
+	       !list_empty(&w->censuses);
 }
 
 static void note_turn(struct worker *w, uint64_t now_ns)
@@ -361,8 +374,10 @@ static void turn(struct worker *w)
 		list_remove(&s->turn);
 		session_turn(s);
 	}
-	if (sweep_active(w))
+	if (walk_active(&w->walks, WALK_SWEEP))
 		sweep_turn(w);
+	if (!list_empty(&w->censuses))
+		census_turn(w);
 	free_dead(w);
 }
 
@@ -426,7 +441,8 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	list_init(&w->sessions);
 	list_init(&w->dead);
 	list_init(&w->bulk);
-	sweep_init(&w->sweep);
+	walks_init(&w->walks);
+	list_init(&w->censuses);
 	object_pool_init(&w->session_pool, sizeof(struct session));
 	timer_wheel_init(&w->timers, clock_now_ms());
 	timer_wheel_on(&w->timers, WORKER_TIMER_SESSION, session_timer);

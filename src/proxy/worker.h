@@ -1,6 +1,7 @@
 /* A worker: one thread, one epoll loop, its own sessions. Nothing it does blocks, and it touches no
  * files. Each turn of the loop serves in this order: sockets (interactive traffic), messages, due
- * timers, then one quantum each way of one session with bulk, and a turn of a sweep. */
+ * timers, then one quantum each way of one session with bulk, and a turn of a sweep and of a
+ * census. */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
 
@@ -15,10 +16,11 @@
 #include "geo/geo_db.h"
 #include "net/mailbox.h"
 #include "net/timer.h"
+#include "proxy/census.h"
 #include "proxy/counters.h"
 #include "proxy/flight.h"
 #include "proxy/relay.h"
-#include "proxy/sweep.h"
+#include "proxy/walk.h"
 #include "route/affinity.h"
 #include "route/client_limits.h"
 #include "route/drain.h"
@@ -78,7 +80,8 @@ struct worker {
 	struct list dead; /* sessions closed in this turn */
 	struct list bulk; /* sessions that wait for their turn, first come first served */
 	struct object_pool session_pool;
-	struct sweep sweep;
+	struct walks walks;
+	struct list censuses; /* parts; the first one is walked for */
 	struct relay_shared relay;
 	struct timer_wheel timers;
 	struct timer offer_all; /* while sessions wait: see waiting.h */
@@ -90,7 +93,8 @@ struct worker {
 	uint64_t spin_ns;
 	struct tcp_options tcp; /* of sockets to backends */
 	struct drain_rules drain;
-	uint64_t now_ns; /* monotonic, of this turn */
+	uint64_t now_ns;    /* monotonic, of this turn */
+	uint64_t accept_ns; /* of the latest session */
 	uint64_t now_ms;
 	bool mail_waits;
 	bool started; /* has a thread */
@@ -112,6 +116,8 @@ MUST_CHECK int worker_post_table(struct worker *w, struct table *table);
 MUST_CHECK int worker_post_geo(struct worker *w, struct geo_db *geo);
 /* Look over the sessions: backends are gone or down. */
 MUST_CHECK int worker_post_sweep(struct worker *w);
+/* A part of a census, finished in any case. */
+MUST_CHECK int worker_post_census(struct worker *w, struct census_part *part);
 /* Accept what is queued and then no more; sessions go on. */
 MUST_CHECK int worker_post_stop(struct worker *w);
 /* Accept no more, at once; what is queued is left to others. Accept again. */

@@ -417,6 +417,31 @@ bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service
 	return i != NONE;
 }
 
+bool affinity_peek(struct affinity *a, const struct ip *client, uint32_t service, uint64_t now_ms,
+                   struct binding *ret_binding)
+{
+	struct key key;
+	struct shard *s = enter(a, client, service, &key);
+	uint32_t i = entry_find(s, &key);
+	bool found = i != NONE && !entry_expired(a, &s->entries[i], now_ms);
+
+	if (found)
+		*ret_binding = s->entries[i].binding;
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
+void affinity_forget(struct affinity *a, const struct ip *client, uint32_t service)
+{
+	struct key key;
+	struct shard *s = enter(a, client, service, &key);
+	uint32_t i = entry_find(s, &key);
+
+	if (i != NONE)
+		entry_remove(a, s, i);
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* A use of a binding, which is written where there is none, or where it may replace another. */
 static void use_binding(struct affinity *a, const struct ip *client, uint32_t service,
                         struct binding binding, uint64_t now_ms, bool replace)

@@ -43,6 +43,11 @@ void affinity_free(struct affinity *a);
 /* A hit counts as a use. */
 MUST_CHECK bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service,
                               uint64_t now_ms, struct binding *ret_binding);
+/* The same for whoever only looks: not counted, not a use. */
+MUST_CHECK bool affinity_peek(struct affinity *a, const struct ip *client, uint32_t service,
+                              uint64_t now_ms, struct binding *ret_binding);
+/* Removes the binding, if there is one. */
+void affinity_forget(struct affinity *a, const struct ip *client, uint32_t service);
 /* Writes or overwrites. Out of memory: the binding is not kept. */
 void affinity_put(struct affinity *a, const struct ip *client, uint32_t service,
                   struct binding binding, uint64_t now_ms);

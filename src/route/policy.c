@@ -104,7 +104,7 @@ static bool take_place(const struct table *t, const struct backend *b,
 
 /* The backend that the client had, with a place reserved, if it can have it again. */
 static bool choose_by_affinity(const struct policy_query *q, const struct balancer_query *bq,
-                               struct choice *ret_choice)
+                               bool take, struct choice *ret_choice)
 {
 	const struct table *t = q->table;
 	const struct backend *b;
@@ -113,19 +113,22 @@ static bool choose_by_affinity(const struct policy_query *q, const struct balanc
 	struct binding binding;
 
 	bound.bound = true;
-	if (q->affinity == NULL ||
-	    !affinity_find(q->affinity, q->client, q->service->key, q->now_ms, &binding))
+	if (q->affinity == NULL)
+		return false;
+	if (!(take ? affinity_find : affinity_peek)(q->affinity, q->client, q->service->key,
+	                                            q->now_ms, &binding))
 		return false;
 	b = table_backend_in_slot(t, binding.slot);
 	if (b == NULL || live_generation(t->live, binding.slot) != binding.generation)
 		return false;
 	terms = balancer_judge(t, b, &bound);
-	if (terms.exclusion != EXCLUDED_NOT || !take_place(t, b, bq))
+	if (terms.exclusion != EXCLUDED_NOT || (take && !take_place(t, b, bq)))
 		return false;
 	*ret_choice = (struct choice){
 		.backend = b,
 		.binding = binding,
 		.from_affinity = true,
+		.panic = bq->panic,
 		.terms = terms,
 	};
 	return true;
@@ -171,7 +174,8 @@ static int why_none(const struct table *t, const struct balancer_query *bq)
 	return why;
 }
 
-int policy_choose(const struct policy_query *q, struct choice *ret_choice)
+/* take: reserves, and counts as a use. */
+static int choose(const struct policy_query *q, bool take, struct choice *ret_choice)
 {
 	const struct table *t = q->table;
 	struct balancer_query bq = {
@@ -183,28 +187,39 @@ int policy_choose(const struct policy_query *q, struct choice *ret_choice)
 	};
 	struct balancer_terms terms;
 
-	if (choose_by_affinity(q, &bq, ret_choice))
+	if (choose_by_affinity(q, &bq, take, ret_choice))
 		return 0;
 	for (int race = 0; race < RACES_MAX; race++) {
 		const struct backend *b = balancer_pick(t, &bq, q->rng, &terms);
 
 		if (b == NULL && !bq.panic && nobody_is_sound(t, bq.app)) {
 			bq.panic = true;
-			if (choose_by_affinity(q, &bq, ret_choice))
+			if (choose_by_affinity(q, &bq, take, ret_choice))
 				return 0;
 			continue;
 		}
 		if (b == NULL)
 			return why_none(t, &bq);
-		if (!take_place(t, b, &bq))
+		if (take && !take_place(t, b, &bq))
 			continue;
 		*ret_choice = (struct choice){
 			.backend = b,
 			.binding = binding_of(t, b),
 			.from_affinity = false,
+			.panic = bq.panic,
 			.terms = terms,
 		};
 		return 0;
 	}
 	return -EAGAIN;
+}
+
+int policy_choose(const struct policy_query *q, struct choice *ret_choice)
+{
+	return choose(q, true, ret_choice);
+}
+
+int policy_look(const struct policy_query *q, struct choice *ret_choice)
+{
+	return choose(q, false, ret_choice);
 }

@@ -52,6 +52,7 @@ struct choice {
 	const struct backend *backend; /* of the table; one connection there is reserved */
 	struct binding binding;
 	bool from_affinity;
+	bool panic;                  /* faults were ignored, though the pool was not in panic yet */
 	struct balancer_terms terms; /* at the time of the choice, the reservation not counted */
 };
 
@@ -61,5 +62,7 @@ struct choice {
  * been tried are at their hard limit: one may have room later). The affinity table is not written:
  * that is for after a successful connect. */
 MUST_CHECK int policy_choose(const struct policy_query *q, struct choice *ret_choice);
+/* What policy_choose() would say now. Takes no place and no trial, and uses no binding. */
+MUST_CHECK int policy_look(const struct policy_query *q, struct choice *ret_choice);
 
 #endif

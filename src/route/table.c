@@ -84,6 +84,7 @@ static int intern_regions(struct builder *b)
 
 		if (country == COUNTRY_INDEX_NONE)
 			continue;
+		t->country_has_row[country] = true;
 		err = region_intern(row->region, &t->country_region[country]);
 		if (err < 0)
 			return err;

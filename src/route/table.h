@@ -95,6 +95,7 @@ struct table {
 	region_id local_region;
 	bool panics;
 	region_id country_region[COUNTRY_INDEX_MAX];
+	bool country_has_row[COUNTRY_INDEX_MAX]; /* in country_regions */
 	struct geo_override *overrides;
 	struct prefix_map *override_map; /* value: index of overrides */
 	struct access *access;

@@ -1,9 +1,13 @@
 /* edgeproxy: the one binary. Every subcommand is a row here and a file in cli/. */
+#include "cli/backends.h"
+#include "cli/bindings.h"
 #include "cli/check.h"
+#include "cli/command.h"
 #include "cli/db.h"
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
 #include "cli/run.h"
+#include "cli/sessions.h"
 #include "cli/status.h"
 #include "config/config.h"
 
@@ -42,30 +46,47 @@ static int healthcheck_command(int argc, char **argv)
 	return healthcheck_main();
 }
 
-static const struct command {
-	const char *name;
-	int (*main)(int argc, char **argv);
-	const char *usage;
-	const char *help;
-} commands[] = {
-	{"run", run_command, "run", "serve clients; what edgeproxy alone does"},
+const struct command commands[] = {
+	{"run", run_command, "run", "serve clients; what edgeproxy alone does", .options = NULL},
 	{"check", check_command, "check",
-         "validate the environment and the routing database, print every problem"},
-	{"explain", explain_main, "explain IP [--app A] [--db F] [--region R] [--json]",
-         "where this client would go, and why"},
-	{"db", db_main, "db init FILE", "make a routing database with example rows"},
+         "validate the environment and the routing database, print every problem", .options = NULL},
+	{"explain", explain_main, "explain IP [--app A] [--db F] [--region R] [--offline] [--json]",
+         "where this client would go, and why: asks the proxy that runs, or reads the files",
+         .options = explain_options},
+	{"db", db_main, "db init FILE", "make a routing database with example rows",
+         .verbs = "init", .operand = ARGUMENT_FILE},
 	{"healthcheck", healthcheck_command, "healthcheck",
-         "ask the proxy of this environment whether it is ready"},
-	{"status", status_main, "status [--json]", "the running proxy at a glance"},
+         "ask the proxy of this environment whether it is ready", .options = NULL},
+	{"status", status_main, "status [--json]", "the running proxy at a glance",
+         .options = status_options},
+	{"backends", backends_main, "backends [--app A] [--region R] [--state S] [--wide] [--json]",
+         "the backends as the running proxy sees them", .options = backends_options},
+	{"sessions", sessions_main,
+         "sessions [--client CIDR] [--backend ID] [--country CC] [--app A] [--limit N] [--json]\n"
+         "  edgeproxy sessions end SESSION | FILTER ... | --all  [--yes] [--json]",
+         "who is connected now; end one session, or those that match", .options = sessions_options,
+         .verbs = "end"},
+	{"bindings", bindings_main,
+         "bindings [--client CIDR] [--backend ID] [--app A] [--limit N] [--json]\n"
+         "  edgeproxy bindings clear FILTER ... | --all  [--yes] [--json]",
+         "which clients have which backend; forget some", .options = bindings_options,
+         .verbs = "clear"},
+	{"drain", backend_state_main, "drain BACKEND [--json]",
+         "no new clients for a backend; what it has goes on", .options = backend_state_options,
+         .operand = ARGUMENT_BACKEND},
+	{"maint", backend_state_main, "maint BACKEND [--json]", "take a backend out",
+         .options = backend_state_options, .operand = ARGUMENT_BACKEND},
+	{"ready", backend_state_main, "ready BACKEND [--json]", "bring a backend back",
+         .options = backend_state_options, .operand = ARGUMENT_BACKEND},
 };
 
-#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+const size_t command_count = sizeof(commands) / sizeof(commands[0]);
 
 static int print_help(void)
 {
 	puts("edgeproxy " EDGEPROXY_VERSION " - geo-aware TCP proxy for edge points of presence\n"
 	     "\nUsage:");
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
+	for (size_t i = 0; i < command_count; i++)
 		printf("  edgeproxy %s\n        %s\n", commands[i].usage, commands[i].help);
 	puts("  edgeproxy --help | --version\n\n"
 	     "Signals: SIGTERM, SIGINT stop accepting and drain, a second one ends at once;\n"
@@ -87,7 +108,7 @@ int main(int argc, char **argv)
 		puts("edgeproxy " EDGEPROXY_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
+	for (size_t i = 0; i < command_count; i++)
 		if (strcmp(name, commands[i].name) == 0)
 			return argc > 1 ? commands[i].main(argc - 1, argv + 1)
 			                : commands[i].main(1, argv);

@@ -29,7 +29,8 @@ MAY_INCLUDE = {
     "proxy": _DATA,
     "control": _DATA,
     "health": _DATA,
-    "api": _DATA | {"control", "proxy"},
+    "explain": {"base", "net", "geo", "route"},
+    "api": _DATA | {"control", "proxy", "explain"},
 }
 
 

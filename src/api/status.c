@@ -84,6 +84,17 @@ static json_t *table_json(const struct core *c, uint64_t now_ms)
 	                 (json_int_t)c->table->service_count);
 }
 
+/* What becomes of the clients of a backend that is taken out: route/drain.h. */
+static json_t *drain_rules_json(const struct core *c)
+{
+	const struct config *config = c->config;
+
+	return json_pack("{s:I, s:I, s:b}", "grace_secs", (json_int_t)config->drain_grace_secs,
+	                 "close_spread_secs", (json_int_t)config->close_spread_secs,
+	                 "shutdown_sessions",
+	                 config->on_marked_down == MARKED_DOWN_SHUTDOWN_SESSIONS);
+}
+
 void route_status(struct core *c, const struct request *q, struct reply *r)
 {
 	struct counters_sum sum = {0};
@@ -94,7 +105,7 @@ void route_status(struct core *c, const struct request *q, struct reply *r)
 	reply_json(
 		r, 200,
 		json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:I}, s:o, s:o, "
-	                  "s:o}",
+	                  "s:o, s:o}",
 	                  "status",
 	                  atomic_load_explicit(c->stopping, memory_order_relaxed) ? "stopping"
 	                                                                          : "ok",
@@ -105,5 +116,5 @@ void route_status(struct core *c, const struct request *q, struct reply *r)
 	                  "backends", backends_json(c->table), "queue", "waiting",
 	                  (json_int_t)queue_length(c->queue), "waited", (json_int_t)sum.queued,
 	                  "panic", panic_json(c->table), "table", table_json(c, now_ms), "geo",
-	                  geo_json(c)));
+	                  geo_json(c), "drain_rules", drain_rules_json(c)));
 }

@@ -225,7 +225,7 @@ static void add_row(struct text_table *t, const json_t *e, const json_t *b)
 			         "%sslow start %" PRIu64 " %%", len > 0 ? ", " : "", ramp);
 	}
 	for (int i = 0; i < FIELDS; i++)
-		cells[i] = i == FIELD_NOTE && cell[i][0] == '\0' ? " " : cell[i];
+		cells[i] = i != FIELD_NOTE && cell[i][0] == '\0' ? NULL : cell[i];
 	text_table_add(t, cells);
 }
 

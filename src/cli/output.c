@@ -116,7 +116,7 @@ void text_table_add(struct text_table *t, const char *const *cells)
 		return;
 	}
 	for (size_t i = 0; i < t->column_count; i++) {
-		char *cell = strdup(cells[i] != NULL && cells[i][0] != '\0' ? cells[i] : "-");
+		char *cell = strdup(cells[i] != NULL ? cells[i] : "-");
 
 		if (cell == NULL) {
 			while (t->count > begin)
@@ -163,7 +163,9 @@ static void fit(const struct text_table *t, size_t width[TEXT_TABLE_COLUMNS_MAX]
 	}
 }
 
-static void print_cell(const struct text_table *t, size_t column, size_t width, const char *cell)
+/* ends: nothing but a blank cell follows. */
+static void print_cell(const struct text_table *t, size_t column, size_t width, const char *cell,
+                       bool ends)
 {
 	size_t taken = output_width(cell);
 	size_t pad = taken < width ? width - taken : 0;
@@ -177,9 +179,9 @@ static void print_cell(const struct text_table *t, size_t column, size_t width, 
 	} else {
 		output_print(cell);
 	}
-	if (!last)
+	if (!last && !ends)
 		printf("%*s", (int)(t->columns[column].right ? GAP : pad + GAP), "");
-	else
+	else if (last)
 		putchar('\n');
 }
 
@@ -190,9 +192,13 @@ void text_table_print(const struct text_table *t)
 	memcpy(width, t->width, sizeof(width));
 	fit(t, width);
 	for (size_t i = 0; i < t->column_count; i++)
-		print_cell(t, i, width[i], t->columns[i].head);
-	for (size_t i = 0; i < t->count; i++)
-		print_cell(t, i % t->column_count, width[i % t->column_count], t->cells[i]);
+		print_cell(t, i, width[i], t->columns[i].head, false);
+	for (size_t i = 0; i < t->count; i++) {
+		size_t column = i % t->column_count;
+		bool ends = column + 2 == t->column_count && t->cells[i + 1][0] == '\0';
+
+		print_cell(t, column, width[column], t->cells[i], ends);
+	}
 	if (t->incomplete)
 		fputs("edgeproxy: out of memory: some rows are left out\n", stderr);
 }
@@ -239,6 +245,34 @@ char *output_bytes(uint64_t bytes, char buf[OUTPUT_TEXT_MAX])
 		snprintf(buf, OUTPUT_TEXT_MAX, "%" PRIu64 " B", bytes);
 	else
 		snprintf(buf, OUTPUT_TEXT_MAX, "%.*f %s", value < 10 ? 1 : 0, value, units[unit]);
+	return buf;
+}
+
+char *output_age(uint64_t secs, char buf[OUTPUT_TEXT_MAX])
+{
+	if (secs < 120)
+		snprintf(buf, OUTPUT_TEXT_MAX, "%" PRIu64 "s", secs);
+	else if (secs < 7200)
+		snprintf(buf, OUTPUT_TEXT_MAX, "%" PRIu64 "m", secs / 60);
+	else if (secs < 172800)
+		snprintf(buf, OUTPUT_TEXT_MAX, "%" PRIu64 "h", secs / 3600);
+	else
+		snprintf(buf, OUTPUT_TEXT_MAX, "%" PRIu64 "d", secs / 86400);
+	return buf;
+}
+
+char *output_size(uint64_t bytes, char buf[OUTPUT_TEXT_MAX])
+{
+	static const char units[] = "BKMGTPE";
+	double value = (double)bytes;
+	size_t unit = 0;
+
+	while (value >= 1024 && unit + 2 < sizeof(units)) {
+		value /= 1024;
+		unit++;
+	}
+	snprintf(buf, OUTPUT_TEXT_MAX, unit == 0 || value >= 10 ? "%.0f%c" : "%.1f%c", value,
+	         units[unit]);
 	return buf;
 }
 

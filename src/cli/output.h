@@ -44,6 +44,9 @@ void text_table_print(const struct text_table *t);
 char *output_secs(uint64_t secs, char buf[OUTPUT_TEXT_MAX]);
 char *output_us(uint64_t us, char buf[OUTPUT_TEXT_MAX]);
 char *output_bytes(uint64_t bytes, char buf[OUTPUT_TEXT_MAX]);
+/* The same for narrow columns: "3d", "12s"; "1.5G". */
+char *output_age(uint64_t secs, char buf[OUTPUT_TEXT_MAX]);
+char *output_size(uint64_t bytes, char buf[OUTPUT_TEXT_MAX]);
 
 /* ---- JSON ---- */
 

@@ -13,7 +13,7 @@
 #define LABEL "%-10s "
 #define DATE_MAX 16
 
-static const struct command_option options[] = {
+const struct command_option status_options[] = {
 	{.name = "json", .help = "the answer of the API as it is"},
 	{0},
 };
@@ -133,7 +133,8 @@ int status_main(int argc, char **argv)
 	struct control_path path;
 	struct control_answer a;
 	struct control *c;
-	int r = arguments_read(argc, argv, "edgeproxy status [--json]", options, 0, 0, &arguments);
+	int r = arguments_read(argc, argv, "edgeproxy status [--json]", status_options, 0, 0,
+	                       &arguments);
 
 	if (r != ARGUMENTS_GO_ON)
 		return r;

@@ -3,6 +3,7 @@
 #include "cli/bindings.h"
 #include "cli/check.h"
 #include "cli/command.h"
+#include "cli/completion.h"
 #include "cli/db.h"
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
@@ -78,6 +79,8 @@ const struct command commands[] = {
          .options = backend_state_options, .operand = ARGUMENT_BACKEND},
 	{"ready", backend_state_main, "ready BACKEND [--json]", "bring a backend back",
          .options = backend_state_options, .operand = ARGUMENT_BACKEND},
+	{"completion", completion_main, "completion bash|zsh|fish",
+         "a script by which that shell completes these commands", .verbs = "bash zsh fish"},
 };
 
 const size_t command_count = sizeof(commands) / sizeof(commands[0]);
@@ -112,6 +115,8 @@ int main(int argc, char **argv)
 		if (strcmp(name, commands[i].name) == 0)
 			return argc > 1 ? commands[i].main(argc - 1, argv + 1)
 			                : commands[i].main(1, argv);
+	if (strcmp(name, "__ids") == 0) /* for the completions alone */
+		return completion_ids_main(argc - 1, argv + 1);
 	fprintf(stderr, "edgeproxy: no command \"%s\"; edgeproxy --help lists them\n", name);
 	return 2;
 }

@@ -20,10 +20,10 @@ static void print_usage(FILE *to, const char *usage, const struct command_option
 	}
 }
 
-static int wrong(const char *command, const char *what, const char *value)
+int arguments_wrong(const char *command, const char *usage, const char *what, const char *value)
 {
-	fprintf(stderr, "edgeproxy %s: %s%s%s; edgeproxy %s --help says more\n", command, what,
-	        value != NULL ? ": " : "", value != NULL ? value : "", command);
+	fprintf(stderr, "edgeproxy %s: %s%s%s\nusage: %s\n", command, what,
+	        value != NULL ? ": " : "", value != NULL ? value : "", usage);
 	return EXIT_WRONG_ARGUMENTS;
 }
 
@@ -55,17 +55,18 @@ int arguments_read(int argc, char **argv, const char *usage, const struct comman
 			print_usage(stdout, usage, options);
 			return 0;
 		case ':':
-			return wrong(argv[0], "a value is missing behind", argv[optind - 1]);
+			return arguments_wrong(argv[0], usage, "a value is missing behind",
+			                       argv[optind - 1]);
 		default:
-			return wrong(argv[0], "unknown option", argv[optind - 1]);
+			return arguments_wrong(argv[0], usage, "unknown option", argv[optind - 1]);
 		}
 	}
 	a.rest = argv + optind;
 	a.rest_count = argc - optind;
 	if (a.rest_count < least)
-		return wrong(argv[0], "an argument is missing", NULL);
+		return arguments_wrong(argv[0], usage, "an argument is missing", NULL);
 	if (most >= 0 && a.rest_count > most)
-		return wrong(argv[0], "one argument too many", a.rest[most]);
+		return arguments_wrong(argv[0], usage, "one argument too many", a.rest[most]);
 	*ret = a;
 	return ARGUMENTS_GO_ON;
 }

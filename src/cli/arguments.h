@@ -38,6 +38,8 @@ struct arguments {
 MUST_CHECK int arguments_read(int argc, char **argv, const char *usage,
                               const struct command_option *options, int least, int most,
                               struct arguments *ret);
+/* Complains on standard error; value may be NULL. Returns the exit status, 2. */
+int arguments_wrong(const char *command, const char *usage, const char *what, const char *value);
 /* The value of an option, or NULL. name is one of the table. */
 const char *arguments_value(const struct arguments *a, const char *name);
 bool arguments_has(const struct arguments *a, const char *name);

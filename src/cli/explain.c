@@ -25,10 +25,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EXIT_WRONG_ARGUMENTS 2
 #define INDENT 2
 #define DIGITS 9
 #define ASKED_MAX 256
+
+static const char usage[] = "edgeproxy explain IP [--app APP] [--db FILE] [--region REGION] "
+			    "[--offline] [--json]";
 
 const struct command_option explain_options[] = {
 	{"app", "APP", "a client of this app's service", ARGUMENT_TEXT},
@@ -43,9 +45,7 @@ const struct command_option explain_options[] = {
 
 static int wrong(const char *what, const char *value)
 {
-	fprintf(stderr, "edgeproxy explain: %s%s%s\n", what, value != NULL ? ": " : "",
-	        value != NULL ? value : "");
-	return EXIT_WRONG_ARGUMENTS;
+	return arguments_wrong("explain", usage, what, value);
 }
 
 /* A flag is the same as its variable, so it goes through the same checks. 0 or an exit status. */
@@ -239,8 +239,7 @@ int explain_main(int argc, char **argv)
 	struct ip client;
 	char asked[ASKED_MAX] = "the files of this environment";
 	bool files;
-	int r = arguments_read(argc, argv, "edgeproxy explain IP [OPTION ...]", explain_options, 1,
-	                       1, &a);
+	int r = arguments_read(argc, argv, usage, explain_options, 1, 1, &a);
 
 	if (r != ARGUMENTS_GO_ON)
 		return r;

@@ -119,7 +119,7 @@ def test_backends_are_shown_with_what_is_seen_of_them(pair, db, peer, up, cli):
     assert rows["sa-1"]["rtt_us"] > 0 and rows["us-1"]["rtt_us"] is None
     assert [rows[id]["status"] for id in ("sa-1", "sa-dead", "us-1")] == ["up", "weight-0", "up"]
     line = next(line for line in text.splitlines() if line.startswith("sa-1 "))
-    assert line.split()[:5] == ["sa-1", "myapp", "sa", "up", "4/1000/1000"]
+    assert line.split()[:5] == ["sa-1", "myapp", "sa", "up", "4/1000/2000"]
     assert [b["id"] for b in asked(cli, "backends", "--region", "us")["backends"]] == ["us-1"]
     assert asked(cli, "backends", "--app", "other")["backends"] == []
     assert cli("backends", "--app", "other") == "no backend\n"

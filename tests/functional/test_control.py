@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -14,7 +15,7 @@ import threading
 import pytest
 
 import wire
-from harness import BINARY, BR, US, base_env, run_cli, until
+from harness import BINARY, BR, ROOT, US, base_env, run_cli, until
 from peers import Blackhole, Echo, Identity
 from test_upgrade import generations  # noqa: F401
 
@@ -284,7 +285,8 @@ def test_drain_and_back(pair, db, up, cli):
         assert cli("maint", "sa-1").startswith("sa-1 is in state maint")
         until(lambda: proxy.label(BR) == "us-1", "even who had it goes elsewhere")
         assert "New clients" in cli("ready", "sa-1")
-        until(lambda: proxy.label("200.160.9.2") == "sa-1", "it is back")
+        strangers = (f"200.160.9.{n}" for n in range(2, 255))  # each is bound by its first visit
+        until(lambda: proxy.label(next(strangers)) == "sa-1", "it is back", pause=0.05)
     db.set("sa-1", healthy=0)
     assert "healthy = 0" in cli("ready", "sa-1")
     assert "no such backend" in cli("drain", "nobody", status=1)
@@ -487,3 +489,75 @@ def test_a_stop_while_somebody_asks(pair, up, path):
     proxy.stop()
     for sock in socks:
         sock.close()
+
+
+# ---- completion and manual ----
+
+def command_names():
+    """Of --help, which is made from the same rows."""
+    usage = run_cli("--help").stdout.split("Signals:")[0]
+    return {name for name in re.findall(r"^  edgeproxy (\w+)", usage, re.M)}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_parse_and_name_every_command(shell, tmp_path):
+    script = run_cli("completion", shell).stdout
+    for name in command_names():
+        assert re.search(rf"\b{name}\b", script), name
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here to parse it")
+    file = tmp_path / "script"
+    file.write_text(script)
+    subprocess.run([shell, "-n", str(file)], check=True)
+    assert run_cli("completion", "tcsh").returncode == 2
+
+
+def complete(words, env, tmp_path):
+    """What bash offers for the last of these words."""
+    script = (f"source <({BINARY} completion bash)\n"
+              f"COMP_WORDS=({' '.join(words)})\nCOMP_CWORD={len(words) - 1}\n"
+              "_edgeproxy\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n")
+    done = subprocess.run(["bash", "-c", script], env=env, cwd=tmp_path, check=True,
+                          capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def test_bash_completes_ids_and_never_runs_them(pair, db, peer, up, tmp_path, path):
+    db.add("$(touch gotcha)`touch gotcha`;touch gotcha", peer(Identity, "x"), weight=0)
+    env = cli_env(up())
+    assert "sessions" in complete([str(BINARY), "s"], env, tmp_path)
+    assert complete([str(BINARY), "drain", "us"], env, tmp_path) == ["us-1"]
+    offered = complete([str(BINARY), "sessions", "--backend", "''"], env, tmp_path)
+    assert len(offered) in (0, 3)
+    offered = complete([str(BINARY), "drain", '""'], env, tmp_path)
+    assert len(offered) == 3 and {"sa-1", "us-1"} < set(offered)
+    assert not list(tmp_path.glob("**/gotcha"))
+    assert "--wide" in complete([str(BINARY), "backends", "--"], env, tmp_path)
+    silent = complete([str(BINARY), "drain", '""'], env | {"EDGEPROXY_CONTROL_SOCKET": path + "2"},
+                      tmp_path)
+    assert silent in ([], [""])
+
+
+def test_the_manual_has_every_command_option_and_signal():
+    manual = ROOT / "docs" / "man" / "edgeproxy.8"
+    text = manual.read_text()
+    for name in command_names():
+        assert re.search(rf"^\.It Cm {name}\b", text, re.M), name
+        usage = run_cli(name, "--help").stdout if name not in ("run", "check", "healthcheck", "db") \
+            else ""
+        for option in re.findall(r"^  --(\S+)", usage, re.M):
+            assert re.search(rf"\bFl -{option}\b", text), (name, option)
+    handled = set(re.findall(r"sigaddset\(&set, (SIG\w+)\)",
+                             (ROOT / "src" / "cli" / "run.c").read_text()))
+    assert {"SIGTERM", "SIGHUP", "SIGUSR2"} <= handled
+    for name in handled - {"SIGPIPE", "SIGCHLD"}:
+        assert f"Dv {name}" in text, name
+    if shutil.which("mandoc"):
+        # Whether other manuals are installed here is no fault of this one.
+        done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", str(manual)], capture_output=True,
+                              text=True)
+        assert not done.stdout, done.stdout
+    elif shutil.which("groff"):
+        done = subprocess.run(["groff", "-mandoc", "-Tutf8", "-ww", "-z", str(manual)],
+                              capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, done.stderr

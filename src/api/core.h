@@ -42,9 +42,9 @@ struct core {
 	struct live *live;
 	struct affinity *affinity;
 	struct queue *queue;
-	struct crew *crew; /* its functions for any thread */
+	struct crew *crew;      /* its functions for any thread */
 	unsigned pending_count; /* requests that wait now */
-	int wake_fd;       /* an eventfd that ends the thread's sleep */
+	int wake_fd;            /* an eventfd that ends the thread's sleep */
 	uint64_t started_ms;
 	uint64_t table_ms; /* when the table came */
 	atomic_bool *stopping;

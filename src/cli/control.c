@@ -10,6 +10,7 @@
 #include "config/config.h"
 
 #include <curl/curl.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
 #include <stdarg.h>
@@ -25,6 +26,41 @@
 /* libcurl wants a host in the address; the proxy sees it in the Host header. */
 #define BASE_URL "http://localhost"
 #define FIRST_ROOM 4096
+
+/* libcurl is loaded when it is first needed: with all that it stands on it would cost a proxy
+ * megabytes and each start some milliseconds. A row a function. */
+#define LIBRARY "libcurl.so.4"
+#define FUNCTIONS \
+	FUNCTION(easy_cleanup) \
+	FUNCTION(easy_getinfo) \
+	FUNCTION(easy_init) \
+	FUNCTION(easy_perform) \
+	FUNCTION(easy_reset) \
+	FUNCTION(easy_setopt) \
+	FUNCTION(easy_strerror) \
+	FUNCTION(global_cleanup) \
+	FUNCTION(global_init)
+
+/* Calls through pointers are not curl.h's checking macros. */
+static struct {
+#define FUNCTION(name) __typeof__(&(curl_##name)) name;
+	FUNCTIONS
+#undef FUNCTION
+} lib;
+
+static bool load_library(void)
+{
+	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+	if (handle == NULL)
+		return false;
+#define FUNCTION(name) *(void **)(&lib.name) = dlsym(handle, "curl_" #name);
+	FUNCTIONS
+#undef FUNCTION
+#define FUNCTION(name) &&lib.name != NULL
+	return true FUNCTIONS;
+#undef FUNCTION
+}
 
 struct control {
 	const char *command;
@@ -154,9 +190,10 @@ static int open_control(const char *command, bool quiet, struct control **ret_co
 		control_close(c);
 		return CONTROL_FAILED;
 	}
-	c->curl = curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK ? curl_easy_init() : NULL;
+	if (load_library() && lib.global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
+		c->curl = lib.easy_init();
 	if (c->curl == NULL) {
-		complain(c, "libcurl cannot be used");
+		complain(c, LIBRARY " cannot be used; on Debian it is in the package libcurl4");
 		control_close(c);
 		return CONTROL_FAILED;
 	}
@@ -180,8 +217,8 @@ void control_close(struct control *c)
 	if (c == NULL)
 		return;
 	if (c->curl != NULL) {
-		curl_easy_cleanup(c->curl);
-		curl_global_cleanup();
+		lib.easy_cleanup(c->curl);
+		lib.global_cleanup();
 	}
 	free(c->socket);
 	free(c);
@@ -224,7 +261,7 @@ static int could_not_connect(const struct control *c, CURLcode code)
 {
 	long err = 0;
 
-	(void)curl_easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &err);
+	(void)lib.easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &err);
 	switch (err) {
 	case ENOENT:
 	case ENOTDIR:
@@ -252,7 +289,7 @@ static int could_not_connect(const struct control *c, CURLcode code)
 		break;
 	default:
 		complain(c, "%s: %s", c->socket,
-		         err != 0 ? strerror((int)err) : curl_easy_strerror(code));
+		         err != 0 ? strerror((int)err) : lib.easy_strerror(code));
 	}
 	return CONTROL_FAILED;
 }
@@ -271,7 +308,7 @@ static int transfer_failed(const struct control *c, CURLcode code)
 		complain(c, "the proxy at %s ended the conversation: has it stopped?", c->socket);
 		break;
 	default:
-		complain(c, "%s: %s", c->socket, curl_easy_strerror(code));
+		complain(c, "%s: %s", c->socket, lib.easy_strerror(code));
 	}
 	return CONTROL_FAILED;
 }
@@ -314,15 +351,15 @@ static bool prepare(const struct control *c, const char *method, const struct co
 
 	if (path->too_long || asprintf(&url, BASE_URL "%s", path->text) < 0)
 		return false;
-	curl_easy_reset(c->curl);
-	ok = curl_easy_setopt(c->curl, CURLOPT_URL, url) == CURLE_OK &&
-	     curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket) == CURLE_OK &&
-	     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+	lib.easy_reset(c->curl);
+	ok = lib.easy_setopt(c->curl, CURLOPT_URL, url) == CURLE_OK &&
+	     lib.easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket) == CURLE_OK &&
+	     lib.easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
 	free(url);
-	(void)curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-	(void)curl_easy_setopt(c->curl, CURLOPT_PROXY, ""); /* whatever the environment says */
-	(void)curl_easy_setopt(c->curl, CURLOPT_PATH_AS_IS, 1L);
-	(void)curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONTROL_CONNECT_MS);
+	(void)lib.easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
+	(void)lib.easy_setopt(c->curl, CURLOPT_PROXY, ""); /* whatever the environment says */
+	(void)lib.easy_setopt(c->curl, CURLOPT_PATH_AS_IS, 1L);
+	(void)lib.easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONTROL_CONNECT_MS);
 	return ok;
 }
 
@@ -334,16 +371,16 @@ static CURLcode transfer(const struct control *c, const char *method,
 
 	*ret = (struct control_answer){0};
 	if (prepare(c, method, path)) {
-		(void)curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)CONTROL_ANSWER_MS);
-		(void)curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, collect);
-		(void)curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &a);
-		code = curl_easy_perform(c->curl);
+		(void)lib.easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)CONTROL_ANSWER_MS);
+		(void)lib.easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, collect);
+		(void)lib.easy_setopt(c->curl, CURLOPT_WRITEDATA, &a);
+		code = lib.easy_perform(c->curl);
 	}
 	if (code != CURLE_OK) {
 		free(a.text);
 		return code;
 	}
-	(void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &ret->status);
+	(void)lib.easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &ret->status);
 	ret->text = a.text;
 	ret->len = a.len;
 	ret->json = a.text != NULL ? json_loadb(a.text, a.len, JSON_ALLOW_NUL, NULL) : NULL;
@@ -457,7 +494,7 @@ static size_t on_stream(char *data, size_t size, size_t count, void *arg)
 
 	if (collect(data, size, count, &s->pending) == 0)
 		return 0;
-	(void)curl_easy_getinfo(s->c->curl, CURLINFO_RESPONSE_CODE, &s->status);
+	(void)lib.easy_getinfo(s->c->curl, CURLINFO_RESPONSE_CODE, &s->status);
 	if (s->status / 100 == 2 && !take_lines(s)) {
 		s->ended = true;
 		return 0;
@@ -492,13 +529,13 @@ int control_stream(struct control *c, const struct control_path *path,
 		complain(c, "these arguments are too long");
 		return CONTROL_ARGUMENTS;
 	}
-	(void)curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_stream);
-	(void)curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &s);
-	(void)curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
-	(void)curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-	(void)curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
-	code = curl_easy_perform(c->curl);
-	(void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &s.status);
+	(void)lib.easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_stream);
+	(void)lib.easy_setopt(c->curl, CURLOPT_WRITEDATA, &s);
+	(void)lib.easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+	(void)lib.easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	(void)lib.easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
+	code = lib.easy_perform(c->curl);
+	(void)lib.easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &s.status);
 	if (s.status != 0 && s.status / 100 != 2) {
 		refusal = (struct control_answer){
 			.status = s.status,

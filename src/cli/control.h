@@ -1,7 +1,7 @@
 /* The command line's way to a running proxy: HTTP over its control socket, found where
  * EDGEPROXY_CONTROL_SOCKET says. What goes wrong is said on standard error, with what to do about
- * it; callers only pass the exit status on. One thread; libcurl is not touched before
- * control_open(), so `run` never does. */
+ * it; callers only pass the exit status on. One thread; libcurl is loaded by
+ * control_open(), so `run` never has it. */
 #ifndef CLI_CONTROL_H
 #define CLI_CONTROL_H
 

@@ -5,12 +5,17 @@
 #include "api/auth.h"
 #include "api/door.h"
 #include "api/history.h"
+#include "api/metrics.h"
 #include "api/registry.h"
 #include "api/reply.h"
 #include "api/router.h"
 #include "api/writer.h"
 #include "config/config.h"
+#include "control/fault_watch.h"
+#include "control/geo_watch.h"
+#include "control/reload.h"
 #include "geo/geo_db.h"
+#include "observe/access_sink.h"
 #include "proxy/crew.h"
 #include "route/affinity.h"
 #include "route/live.h"
@@ -42,6 +47,13 @@ struct core {
 	struct affinity *affinity;
 	struct queue *queue;
 	struct crew *crew; /* its functions for any thread */
+	/* What others count, to be read by any thread. */
+	const struct reload_counters *reload;
+	const struct fault_watch_counters *faults;
+	const struct geo_watch_counters *geo_watch;
+	uint32_t max_conn;
+	struct access_sink *access_log; /* NULL: there is none beside the main log */
+	struct metrics *metrics;
 	uint64_t started_ms;
 	atomic_bool *stopping;
 	bool database_failed; /* has been said in the log */

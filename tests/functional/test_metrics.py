@@ -262,8 +262,8 @@ def test_the_queue(watched, db, peer):
     proxy, scrape = watched()
     with proxy.connect(BR) as first, proxy.connect(BR) as second:
         assert wire.read_line(first) == "sa-1"
-        found = until_metric(scrape, "edgeproxy_queued_total", 1)
-        assert found("edgeproxy_queue_waiting") == 1
+        found = until_metric(scrape, "edgeproxy_queue_waiting", 1)
+        assert found("edgeproxy_queued_total") == 1
         assert found("edgeproxy_queue_seconds_count") == 0
         assert found("edgeproxy_reservations_refused_total") >= 1
         assert found("edgeproxy_backend_connections_limit",

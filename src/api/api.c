@@ -168,6 +168,7 @@ static bool take_news(struct api *a)
 	a->reload_tokens = false;
 	pthread_mutex_unlock(&a->lock);
 	if (news != NULL) {
+		metrics_table_goes(&a->core);
 		table_unref(a->core.table);
 		a->core.table = news;
 		a->core.table_ms = clock_now_ms();
@@ -288,6 +289,7 @@ static void release(struct api *a)
 	tokens_free(a->core.tokens);
 	registry_free(a->core.registry);
 	history_free(a->core.history);
+	metrics_free(a->core.metrics);
 	writer_free(a->core.writer);
 	table_unref(a->core.table);
 	table_unref(a->news);
@@ -309,17 +311,23 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->affinity = options->affinity;
 	c->queue = options->queue;
 	c->crew = options->crew;
+	c->reload = options->reload;
+	c->faults = options->faults;
+	c->geo_watch = options->geo_watch;
+	c->max_conn = options->max_conn;
+	c->access_log = options->access_log;
 	c->started_ms = clock_now_ms();
 	c->table_ms = c->started_ms;
 	c->stopping = &a->stopping;
 	c->history = history_new();
+	c->metrics = metrics_new();
 	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,
 	                           config->api_forget_secs * 1000);
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
 	c->wake_fd = a->wake_fd;
-	return c->registry == NULL || c->history == NULL
+	return c->registry == NULL || c->history == NULL || c->metrics == NULL
 	               ? -ENOMEM
 	               : writer_new(config->db_path, config->pop, &c->writer);
 }

@@ -7,7 +7,11 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "control/fault_watch.h"
+#include "control/geo_watch.h"
+#include "control/reload.h"
 #include "geo/geo_db.h"
+#include "observe/access_sink.h"
 #include "proxy/crew.h"
 #include "route/affinity.h"
 #include "route/live.h"
@@ -29,6 +33,11 @@ struct api_options {
 	struct affinity *affinity;
 	struct queue *queue;
 	struct crew *crew;
+	const struct reload_counters *reload;
+	const struct fault_watch_counters *faults;
+	const struct geo_watch_counters *geo_watch;
+	uint32_t max_conn;
+	struct access_sink *access_log; /* may be NULL */
 	uint64_t seed;
 	bool takeover; /* a predecessor may still listen there: it is waited for */
 };

@@ -5,13 +5,18 @@
 #include "api/auth.h"
 #include "api/door.h"
 #include "api/history.h"
+#include "api/metrics.h"
 #include "api/pending.h"
 #include "api/registry.h"
 #include "api/reply.h"
 #include "api/router.h"
 #include "api/writer.h"
 #include "config/config.h"
+#include "control/fault_watch.h"
+#include "control/geo_watch.h"
+#include "control/reload.h"
 #include "geo/geo_db.h"
+#include "observe/access_sink.h"
 #include "proxy/crew.h"
 #include "route/affinity.h"
 #include "route/live.h"
@@ -45,6 +50,13 @@ struct core {
 	struct crew *crew;      /* its functions for any thread */
 	unsigned pending_count; /* requests that wait now */
 	int wake_fd;            /* an eventfd that ends the thread's sleep */
+	/* What others count, to be read by any thread. */
+	const struct reload_counters *reload;
+	const struct fault_watch_counters *faults;
+	const struct geo_watch_counters *geo_watch;
+	uint32_t max_conn;
+	struct access_sink *access_log; /* NULL: there is none beside the main log */
+	struct metrics *metrics;
 	uint64_t started_ms;
 	uint64_t table_ms; /* when the table came */
 	atomic_bool *stopping;

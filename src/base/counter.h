@@ -23,4 +23,20 @@ static inline uint64_t counter_read(const struct counter *c)
 	return atomic_load_explicit(&c->value, memory_order_relaxed);
 }
 
+/* The same for a number that goes up and down. */
+struct gauge {
+	_Atomic uint64_t value;
+};
+
+/* Its one writer. */
+static inline void gauge_set(struct gauge *g, uint64_t value)
+{
+	atomic_store_explicit(&g->value, value, memory_order_relaxed);
+}
+
+static inline uint64_t gauge_read(const struct gauge *g)
+{
+	return atomic_load_explicit(&g->value, memory_order_relaxed);
+}
+
 #endif

@@ -398,7 +398,7 @@ static void open_status(struct runner *r)
 }
 
 /* taken_over: the predecessor ends its API when it has been told that this process accepts. */
-static int start_api(struct runner *r, bool taken_over)
+static int start_api(struct runner *r, uint32_t max_conn, bool taken_over)
 {
 	const struct api_options options = {
 		.config = &r->config,
@@ -408,6 +408,11 @@ static int start_api(struct runner *r, bool taken_over)
 		.affinity = r->affinity,
 		.queue = r->queue,
 		.crew = r->crew,
+		.reload = reload_counters(r->reload),
+		.faults = fault_watch_counters(r->faults),
+		.geo_watch = geo_watch_counters(r->geo),
+		.max_conn = max_conn,
+		.access_log = r->access_log,
 		.seed = random_seed(),
 		.takeover = taken_over,
 	};
@@ -464,7 +469,7 @@ static int start(struct runner *r, uint64_t started_ns)
 	if (err == 0)
 		err = start_crew(r, max_conn);
 	if (err == 0)
-		err = takes_over ? check_api(r) : start_api(r, false);
+		err = takes_over ? check_api(r) : start_api(r, max_conn, false);
 	/* What was learnt comes before the first client does. */
 	if (err == 0)
 		err = predecessor_take_over(r);
@@ -476,7 +481,7 @@ static int start(struct runner *r, uint64_t started_ns)
 		return err;
 	predecessor_done(r);
 	if (takes_over)
-		(void)start_api(r, true); /* clients are served without it as well */
+		(void)start_api(r, max_conn, true); /* clients are served without it as well */
 	open_status(r);
 
 	log_begin(&l, LOG_INFO, "ready");

@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "control/state.h"
 #include "route/drain.h"
-#include "route/outlier.h"
 #include "route/panic.h"
 #include "route/slowstart.h"
 
@@ -34,16 +33,19 @@ struct fault_watch {
 	uint8_t *faults_seen; /* by slot, LIVE_SLOTS_MAX, memory only where touched */
 	uint32_t fault_version;
 	bool end_sessions; /* the workers are still to be told */
+	struct fault_watch_counters counters;
 };
 
 /* ---- lines ---- */
 
 static void on_outlier(void *arg, const struct outlier_change *change)
 {
-	const struct fault_watch *w = arg;
+	struct fault_watch *w = arg;
 	const struct backend *b = table_backend_in_slot(w->table, change->slot);
 	struct log_line l;
 
+	counter_add(change->ejected ? &w->counters.ejected[change->cause] : &w->counters.returned,
+	            1);
 	log_begin(&l, change->ejected ? LOG_WARN : LOG_INFO,
 	          change->ejected ? "backend_ejected" : "backend_returned");
 	log_str(&l, "backend", live_id(w->options.live, change->slot));
@@ -81,6 +83,8 @@ static void on_panic(void *arg, const struct panic_change *change)
 		w->end_sessions |= w->drain.shutdown_sessions;
 	if (!is_served(change->table, change->pool))
 		return;
+	if (change->panic)
+		counter_add(&w->counters.panics, 1);
 
 	log_begin(&l, change->panic ? LOG_ERROR : LOG_INFO,
 	          change->panic ? "panic_entered" : "panic_left");
@@ -98,6 +102,16 @@ static void on_panic(void *arg, const struct panic_change *change)
 
 /* ---- what follows from faults ---- */
 
+static void count_faults(struct fault_watch *w, unsigned before, unsigned now)
+{
+	for (unsigned bit = 0; bit < LIVE_FAULTS; bit++) {
+		if ((~before & now & 1u << bit) != 0)
+			counter_add(&w->counters.came[bit], 1);
+		if ((before & ~now & 1u << bit) != 0)
+			counter_add(&w->counters.went[bit], 1);
+	}
+}
+
 /* Who has come back begins slowly; who is down may lose its sessions. */
 static void compare_faults(struct fault_watch *w, uint64_t now_ms)
 {
@@ -111,6 +125,7 @@ static void compare_faults(struct fault_watch *w, uint64_t now_ms)
 		if (now == before)
 			continue;
 		w->faults_seen[slot] = now;
+		count_faults(w, before, now);
 		if (now == 0)
 			slowstart_begin(w->slowstart, slot, now_ms);
 		else if (before == 0)
@@ -310,6 +325,11 @@ int fault_watch_new(const struct fault_watch_options *options, uint64_t now_ms,
 	}
 	*ret_watch = w;
 	return 0;
+}
+
+const struct fault_watch_counters *fault_watch_counters(const struct fault_watch *w)
+{
+	return &w->counters;
 }
 
 void fault_watch_free(struct fault_watch *w)

@@ -5,8 +5,10 @@
 #define CONTROL_FAULT_WATCH_H
 
 #include "base/check.h"
+#include "base/counter.h"
 #include "config/config.h"
 #include "route/live.h"
+#include "route/outlier.h"
 #include "route/table.h"
 
 #include <stdbool.h>
@@ -24,10 +26,21 @@ struct fault_watch_options {
 struct fault_watch;
 struct state_seen;
 
+/* What the control thread has counted of backends in the table; any thread may read. */
+struct fault_watch_counters {
+	struct counter came[LIVE_FAULTS]; /* faults, by their bit */
+	struct counter went[LIVE_FAULTS];
+	struct counter ejected[OUTLIER_CAUSES];
+	struct counter returned; /* from an ejection */
+	struct counter panics;   /* apps with a service that entered panic */
+};
+
 /* 0 or -ENOMEM. */
 MUST_CHECK int fault_watch_new(const struct fault_watch_options *options, uint64_t now_ms,
                                struct fault_watch **ret_watch);
 void fault_watch_free(struct fault_watch *w); /* NULL-safe */
+/* Valid as long as w is. */
+const struct fault_watch_counters *fault_watch_counters(const struct fault_watch *w);
 
 /* A new table, before any worker has it. A reference is taken. */
 void fault_watch_table(struct fault_watch *w, struct table *t, uint64_t now_ms);

@@ -21,6 +21,7 @@ struct geo_watch {
 	struct fingerprint last;  /* at the last tick */
 	uint64_t last_ms;         /* since when it looks like that */
 	int missing;              /* errno for which it was called missing; 0: it is not */
+	struct geo_watch_counters counters;
 };
 
 static void log_loaded(const struct geo_watch *w)
@@ -35,10 +36,11 @@ static void log_loaded(const struct geo_watch *w)
 	log_end(&l);
 }
 
-static void log_failed(const struct geo_watch *w, const char *error)
+static void note_failed(struct geo_watch *w, const char *error)
 {
 	struct log_line l;
 
+	counter_add(&w->counters.failed, 1);
 	log_begin(&l, LOG_ERROR, "geo_failed");
 	log_str(&l, "path", w->options.path);
 	log_str(&l, "error", error);
@@ -50,6 +52,7 @@ static void adopt(struct geo_watch *w, struct geo_db *db)
 {
 	geo_db_unref(w->db);
 	w->db = db;
+	counter_add(&w->counters.loaded, 1);
 	w->options.publish(w->options.arg, db);
 	log_loaded(w);
 }
@@ -99,7 +102,7 @@ void geo_watch_free(struct geo_watch *w)
 static void note_missing(struct geo_watch *w, int err)
 {
 	if (w->missing != err)
-		log_failed(w, strerror(-err));
+		note_failed(w, strerror(-err));
 	w->missing = err;
 	w->last.valid = false;
 }
@@ -113,7 +116,7 @@ static void reopen(struct geo_watch *w, const struct fingerprint *file)
 	if (geo_db_open(w->options.path, &db, error) == 0)
 		adopt(w, db);
 	else
-		log_failed(w, error);
+		note_failed(w, error);
 }
 
 void geo_watch_tick(struct geo_watch *w, uint64_t now_ms)
@@ -154,6 +157,11 @@ void geo_watch_now(struct geo_watch *w, uint64_t now_ms)
 	w->last = now;
 	w->last_ms = now_ms;
 	reopen(w, &now);
+}
+
+const struct geo_watch_counters *geo_watch_counters(const struct geo_watch *w)
+{
+	return &w->counters;
 }
 
 struct geo_db *geo_watch_db(const struct geo_watch *w)

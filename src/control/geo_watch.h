@@ -4,6 +4,7 @@
 #define CONTROL_GEO_WATCH_H
 
 #include "base/check.h"
+#include "base/counter.h"
 #include "geo/geo_db.h"
 
 #include <stdint.h>
@@ -21,6 +22,12 @@ struct geo_watch_options {
 
 struct geo_watch;
 
+/* What the control thread has counted; any thread may read. */
+struct geo_watch_counters {
+	struct counter loaded; /* databases, the first one included */
+	struct counter failed; /* files that could not be used */
+};
+
 /* Opens the database and publishes it. A path that cannot be used is an error and not a reason to
  * take the embedded database: that would route wrongly and nobody would know. 0, or -errno with one
  * line in error. */
@@ -35,6 +42,8 @@ void geo_watch_tick(struct geo_watch *w, uint64_t now_ms);
 /* SIGHUP: opens the file now, whatever it looks like. */
 void geo_watch_now(struct geo_watch *w, uint64_t now_ms);
 
+/* Valid as long as w is. */
+const struct geo_watch_counters *geo_watch_counters(const struct geo_watch *w);
 /* The database published last; borrowed. */
 struct geo_db *geo_watch_db(const struct geo_watch *w);
 

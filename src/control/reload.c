@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Who says that a table may lose most of its backends. */
 enum accept { ACCEPT_NOBODY, ACCEPT_HOLD, ACCEPT_OPERATOR };
@@ -60,6 +61,8 @@ struct reload {
 	uint64_t busy_since_ms;
 
 	char save_failure[STORE_ERROR_MAX];
+
+	struct reload_counters counters;
 };
 
 /* ---- failures ---- */
@@ -88,6 +91,7 @@ static void note_failure(struct reload *r, const char *error, uint64_t now_ms)
 	r->failing = true;
 	if (same)
 		return;
+	counter_add(&r->counters.failed, 1);
 	snprintf(r->failure, sizeof(r->failure), "%s", error);
 	log_failure(r, now_ms);
 }
@@ -189,6 +193,8 @@ static void publish(struct reload *r, struct table *t)
 {
 	retire(r, r->table);
 	r->table = t;
+	counter_add(&r->counters.published, 1);
+	gauge_set(&r->counters.published_at, (uint64_t)time(NULL));
 	r->options.publish(r->options.arg, t);
 	(void)live_collect(r->options.live);
 }
@@ -275,6 +281,8 @@ static void hold(struct reload *r, size_t usable, uint64_t now_ms)
 
 	if (r->held && usable >= r->held_usable)
 		return;
+	if (!r->held)
+		counter_add(&r->counters.held, 1);
 	r->held = true;
 	r->held_since_ms = now_ms;
 	r->held_usable = usable;
@@ -390,6 +398,13 @@ static void load(struct reload *r, bool fresh, enum accept accept, uint64_t now_
 
 /* ---- the clock ---- */
 
+static void tell_state(struct reload *r)
+{
+	gauge_set(&r->counters.is_failing, r->failing);
+	gauge_set(&r->counters.is_held, r->held);
+	gauge_set(&r->counters.quarantined, r->quarantined);
+}
+
 static enum accept who_accepts(const struct reload *r, uint64_t now_ms)
 {
 	if (r->operator_waits)
@@ -430,6 +445,7 @@ void reload_tick(struct reload *r, uint64_t now_ms)
 	listeners_sweep(&r->services.listeners, r->table, now_ms);
 	if (!r->rows_saved && now_ms >= r->save_at_ms)
 		save_rows(r, now_ms);
+	tell_state(r);
 }
 
 void reload_now(struct reload *r, uint64_t now_ms)
@@ -492,7 +508,7 @@ static int start_from_database(struct reload *r, uint64_t now_ms, char error[STO
 	return 0;
 }
 
-int reload_start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
+static int start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
 {
 	struct route_rows rows;
 	const char *source;
@@ -516,6 +532,14 @@ int reload_start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
 	return 0;
 }
 
+int reload_start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
+{
+	int rc = start(r, now_ms, error);
+
+	tell_state(r);
+	return rc;
+}
+
 struct listeners *reload_listeners(struct reload *r)
 {
 	return &r->services.listeners;
@@ -531,6 +555,11 @@ void reload_retire(struct reload *r)
 	reload_leave_files(r, true);
 	listeners_let_go(&r->services.listeners);
 	r->retired_self = true;
+}
+
+const struct reload_counters *reload_counters(const struct reload *r)
+{
+	return &r->counters;
 }
 
 struct table *reload_table(const struct reload *r)

@@ -7,6 +7,7 @@
 #define CONTROL_RELOAD_H
 
 #include "base/check.h"
+#include "base/counter.h"
 #include "config/config.h"
 #include "control/store.h"
 #include "route/live.h"
@@ -41,6 +42,17 @@ struct reload_options {
 
 struct reload;
 
+/* What the control thread has counted; any thread may read. */
+struct reload_counters {
+	struct counter published; /* tables */
+	struct counter failed;    /* reads, each failure once while it lasts */
+	struct counter held;      /* by the shrink guard */
+	struct gauge is_failing;  /* 0 or 1 */
+	struct gauge is_held;
+	struct gauge quarantined;  /* rows, beside the table in use */
+	struct gauge published_at; /* the last table; seconds since 1970 */
+};
+
 /* Touches nothing yet. 0 or -ENOMEM. */
 MUST_CHECK int reload_new(const struct reload_options *options, struct reload **ret_reload);
 /* Saves what has not been saved. Sockets live on in the tables that others hold. NULL-safe. */
@@ -64,6 +76,8 @@ void reload_tick(struct reload *r, uint64_t now_ms);
 /* SIGHUP: reads the database afresh and accepts what it says, even if it loses most backends. */
 void reload_now(struct reload *r, uint64_t now_ms);
 
+/* Valid as long as r is. */
+const struct reload_counters *reload_counters(const struct reload *r);
 /* The table published last; borrowed, until the next call. NULL before reload_start(). */
 struct table *reload_table(const struct reload *r);
 

@@ -274,6 +274,8 @@ static void try_next(struct session *s, const struct backend *b)
 		if (s->state == SESSION_CLOSED)
 			return;
 
+		if (s->retries > 0 && !out_of_resources(-fd))
+			counter_add(&w->counters.retries, 1);
 		if (fd >= 0) {
 			set_starved(s, false);
 			s->end[BACKEND] = (struct end){.fd = fd};

@@ -15,6 +15,7 @@
  * binding has to check. */
 #include "route/affinity.h"
 
+#include "base/counter.h"
 #include "base/hash.h"
 
 #include <pthread.h>
@@ -73,7 +74,9 @@ struct shard {
 	uint32_t bucket_count;
 	struct lazy entry_memory;
 	struct lazy bucket_memory;
-	uint64_t hits, misses, evictions, expirations;
+	/* Written under the lock, read without it: whoever asks must not make a worker wait. */
+	struct gauge entries_now;
+	struct counter hits, misses, evictions, expirations;
 };
 
 struct affinity {
@@ -321,6 +324,7 @@ static void entry_remove(const struct affinity *a, struct shard *s, uint32_t i)
 		s->entries[e->older].newer = i;
 	}
 	s->count--;
+	gauge_set(&s->entries_now, s->count);
 	for (int n = 0; n < BUCKETS_AN_ENTRY_MAX; n++) {
 		if (s->bucket_count > 1 && s->bucket_count > s->count * BUCKETS_AN_ENTRY_MAX)
 			drop_bucket(a, s);
@@ -349,9 +353,10 @@ static void entry_add(const struct affinity *a, struct shard *s, const struct ke
 
 	if (s->count == s->max) {
 		entry_remove(a, s, s->entries[HEAD].newer);
-		s->evictions++;
+		counter_add(&s->evictions, 1);
 	}
 	s->count++;
+	gauge_set(&s->entries_now, s->count);
 	lazy_used(&s->entry_memory, ((size_t)s->count + 1) * sizeof(*s->entries));
 	e = &s->entries[s->count];
 	memcpy(e->client, key->client, sizeof(e->client));
@@ -403,15 +408,15 @@ bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service
 
 	if (i != NONE && entry_expired(a, &s->entries[i], now_ms)) {
 		entry_remove(a, s, i);
-		s->expirations++;
+		counter_add(&s->expirations, 1);
 		i = NONE;
 	}
 	if (i != NONE) {
 		*ret_binding = s->entries[i].binding;
 		entry_use(s, i, now_ms);
-		s->hits++;
+		counter_add(&s->hits, 1);
 	} else {
-		s->misses++;
+		counter_add(&s->misses, 1);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return i != NONE;
@@ -489,7 +494,7 @@ static bool shard_collect(const struct affinity *a, struct shard *s, uint64_t no
 		if (!more)
 			break;
 		entry_remove(a, s, oldest);
-		s->expirations++;
+		counter_add(&s->expirations, 1);
 		(*n)++;
 	}
 	if (!more) {
@@ -512,20 +517,18 @@ size_t affinity_collect(struct affinity *a, uint64_t now_ms)
 	return n;
 }
 
-struct affinity_counts affinity_counts(struct affinity *a)
+struct affinity_counts affinity_counts(const struct affinity *a)
 {
 	struct affinity_counts sum = {0};
 
 	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
-		struct shard *s = &a->shards[i];
+		const struct shard *s = &a->shards[i];
 
-		pthread_mutex_lock(&s->lock);
-		sum.entries += s->count;
-		sum.hits += s->hits;
-		sum.misses += s->misses;
-		sum.evictions += s->evictions;
-		sum.expirations += s->expirations;
-		pthread_mutex_unlock(&s->lock);
+		sum.entries += gauge_read(&s->entries_now);
+		sum.hits += counter_read(&s->hits);
+		sum.misses += counter_read(&s->misses);
+		sum.evictions += counter_read(&s->evictions);
+		sum.expirations += counter_read(&s->expirations);
 	}
 	return sum;
 }

@@ -57,7 +57,8 @@ void affinity_touch(struct affinity *a, const struct ip *client, uint32_t servic
                     struct binding binding, uint64_t now_ms);
 /* Drops expired entries, holding each lock only for a bounded while. Returns how many. */
 size_t affinity_collect(struct affinity *a, uint64_t now_ms);
-struct affinity_counts affinity_counts(struct affinity *a);
+/* Any thread, without a lock: while others work, each number is of a moment of its own. */
+struct affinity_counts affinity_counts(const struct affinity *a);
 
 /* ---- taking the table elsewhere ---- */
 

@@ -547,6 +547,15 @@ void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool o
 		atomic_fetch_add_explicit(&l->fault_version, 1, memory_order_release);
 }
 
+const char *live_fault_word(unsigned bit)
+{
+	static const char *const words[LIVE_FAULTS] = {"check-down", "ejected", "agent-down",
+	                                               "agent-drain", "agent-maint"};
+
+	CHECK(bit < LIVE_FAULTS);
+	return words[bit];
+}
+
 unsigned live_faults(const struct live *l, uint32_t slot)
 {
 	return atomic_load_explicit(&slot_at(l, slot)->faults, memory_order_relaxed);

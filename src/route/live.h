@@ -86,6 +86,10 @@ enum live_fault {
 	LIVE_AGENT_MAINT = 1 << 4,
 };
 
+#define LIVE_FAULTS 5
+/* Of the fault 1 << bit: the word that explain has for it. */
+const char *live_fault_word(unsigned bit);
+
 /* These are statements, not suspicions: nothing overrides them. */
 #define LIVE_STATED (LIVE_AGENT_DRAIN | LIVE_AGENT_MAINT)
 

@@ -32,7 +32,12 @@ struct outlier_options {
 	uint64_t trial_ms; /* trials that come to nothing so long are given to others */
 };
 
-enum outlier_cause { OUTLIER_CONSECUTIVE_FAILURES, OUTLIER_SUCCESS_RATE, OUTLIER_TRIAL_FAILED };
+enum outlier_cause {
+	OUTLIER_CONSECUTIVE_FAILURES,
+	OUTLIER_SUCCESS_RATE,
+	OUTLIER_TRIAL_FAILED,
+	OUTLIER_CAUSES,
+};
 
 const char *outlier_cause_word(enum outlier_cause cause);
 

@@ -120,7 +120,7 @@ class Document:
         if media not in content:
             raise Broken(f"{status} is of type {media}")
         try:
-            answer = parse(body)
+            answer = parse(body) if media.endswith("json") else body.decode("utf-8")
         except ValueError as error:
             raise Broken(f"{status}: {error}: {body[:200]!r}") from None
         why = self.why_not(content[media]["schema"], answer)

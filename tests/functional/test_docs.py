@@ -2,6 +2,7 @@
 
 import re
 
+import prometheus
 from harness import ROOT
 
 DOCS = ROOT / "docs"
@@ -57,6 +58,15 @@ def test_every_column_is_documented():
                          (SRC / "control" / "columns.def").read_text(), re.M)
     assert len(columns) > 15
     assert [column for column in columns if f"`{column}`" not in text] == []
+
+
+def test_every_metric_is_documented_as_it_is():
+    documented = {cells[0].strip("`"): cells[1:] for cells in
+                  table_rows((DOCS / "metrics.md").read_text(), 4)}
+    expected = {name: [kind, ", ".join(f"`{label}`" for label in labels), help]
+                for name, (kind, _, labels, help) in prometheus.rows().items()}
+    assert len(expected) > 50
+    assert documented == expected
 
 
 def test_no_link_is_broken():

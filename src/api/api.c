@@ -26,6 +26,8 @@
 
 /* How often the registry, the database and the doors are looked at. */
 #define API_TICK_MS 100
+/* How often the backends' states are, for those who watch. */
+#define API_LOOK_MS 1000
 
 struct api {
 	struct core core;
@@ -33,6 +35,7 @@ struct api {
 	int wake_fd;
 	uint64_t seed;
 	uint64_t tick_ms;
+	uint64_t look_ms;
 	pthread_t thread;
 	atomic_bool stopping;
 
@@ -201,8 +204,27 @@ static void wait_for_news(struct api *a)
 /* Whoever sums up what is decided is told here. */
 static void seen(void *arg, const struct flight_record *record)
 {
-	(void)arg;
-	(void)record;
+	struct core *c = arg;
+
+	traffic_note(c->traffic, record);
+}
+
+static uint64_t wall_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Once a second. */
+static void look(struct api *a, uint64_t now_ms)
+{
+	if (now_ms < a->look_ms)
+		return;
+	a->look_ms = now_ms + API_LOOK_MS;
+	traffic_tick(a->core.traffic, now_ms);
+	transitions_look(a->core.transitions, a->core.table, wall_ms());
 }
 
 static void tick(struct api *a, uint64_t now_ms)
@@ -211,6 +233,8 @@ static void tick(struct api *a, uint64_t now_ms)
 	for (int i = 0; i < DOOR_COUNT; i++)
 		door_tick(&a->doors[i], &a->core, a->seed, now_ms);
 	history_drain(a->core.history, a->core.crew, seen, &a->core);
+	look(a, now_ms);
+	viewers_tick(a->core.viewers, &a->core, now_ms);
 	if (a->core.config->api_enabled)
 		backends_tick(&a->core, now_ms);
 }
@@ -290,6 +314,9 @@ static void release(struct api *a)
 	registry_free(a->core.registry);
 	history_free(a->core.history);
 	metrics_free(a->core.metrics);
+	viewers_free(a->core.viewers);
+	traffic_free(a->core.traffic);
+	transitions_free(a->core.transitions);
 	writer_free(a->core.writer);
 	table_unref(a->core.table);
 	table_unref(a->news);
@@ -321,15 +348,19 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->stopping = &a->stopping;
 	c->history = history_new();
 	c->metrics = metrics_new();
+	c->traffic = traffic_new(c->started_ms);
+	c->transitions = transitions_new();
+	c->viewers = viewers_new();
 	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,
 	                           config->api_forget_secs * 1000);
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
 	c->wake_fd = a->wake_fd;
-	return c->registry == NULL || c->history == NULL || c->metrics == NULL
-	               ? -ENOMEM
-	               : writer_new(config->db_path, config->pop, &c->writer);
+	if (c->registry == NULL || c->history == NULL || c->metrics == NULL || c->traffic == NULL ||
+	    c->transitions == NULL || c->viewers == NULL)
+		return -ENOMEM;
+	return writer_new(config->db_path, config->pop, &c->writer);
 }
 
 /* What cannot be opened stops the start, unless it is optional or another process may have it for a

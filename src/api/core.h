@@ -10,6 +10,9 @@
 #include "api/registry.h"
 #include "api/reply.h"
 #include "api/router.h"
+#include "api/traffic.h"
+#include "api/transitions.h"
+#include "api/viewers.h"
 #include "api/writer.h"
 #include "config/config.h"
 #include "control/fault_watch.h"
@@ -39,6 +42,9 @@
 struct core {
 	const struct config *config;
 	struct history *history;
+	struct traffic *traffic;
+	struct transitions *transitions;
+	struct viewers *viewers;
 	struct registry *registry;
 	struct writer *writer;
 	struct tokens *tokens; /* NULL: whoever can connect may do everything */

@@ -3,6 +3,7 @@
 #include "api/reply.h"
 
 #include "api/problem.h"
+#include "api/stream.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +19,9 @@ void reply_done(struct reply *r)
 {
 	free(r->text);
 	r->text = NULL;
+	if (r->stream != NULL)
+		r->stream->free(r->stream);
+	r->stream = NULL;
 }
 
 void reply_not_modified(struct reply *r)

@@ -10,6 +10,7 @@
 #define REPLY_ETAG_MAX 24
 
 struct pending;
+struct stream;
 
 struct reply {
 	unsigned status;
@@ -17,6 +18,8 @@ struct reply {
 	char *text;               /* malloc'd, or NULL: see fixed */
 	const char *fixed;        /* static */
 	size_t len;
+	struct stream *stream;     /* instead of text and fixed; the reply's until it is sent */
+	const char *policy;        /* Content-Security-Policy, static; NULL: none is needed */
 	const char *allow;         /* 405: the header of that name; the caller's */
 	unsigned retry_after_secs; /* 0: none */
 	char etag[REPLY_ETAG_MAX]; /* "": none */

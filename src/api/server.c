@@ -3,13 +3,15 @@
  * token, size, type. So nobody without a token makes us keep a body.
  *
  * libmicrohttpd's own timeout is for silence only, so a client that sends a byte now and then would
- * stay for ever: here each connection has a deadline for its request as a whole.
+ * stay for ever: here each connection has a deadline for its request as a whole. An answer that has
+ * no end (stream.h) has one for each piece of it.
  *
  * Where there are no tokens, being on this machine is what allows a request. A browser on this
  * machine is not: a page from elsewhere could make it send requests here. Those are told by their
  * Origin, and a name that was rebound to a local address by its Host. */
 #include "api/server.h"
 
+#include "api/stream.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "route/client_limits.h"
@@ -44,8 +46,9 @@ struct connection {
 	struct list node;
 	int fd;
 	struct ip peer;
-	bool counted;      /* in places */
-	uint64_t since_ms; /* it came, or its last request was over */
+	bool counted;          /* in places */
+	uint64_t since_ms;     /* it came, or its last request was over */
+	struct stream *stream; /* that it is being sent; NULL: none */
 };
 
 struct exchange {
@@ -64,23 +67,48 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
 	(void)MHD_add_response_header(response, name, value);
 }
 
-/* Takes what r holds. */
-static enum MHD_Result send_reply(struct MHD_Connection *connection, struct reply *r)
+static struct connection *connection_of(struct MHD_Connection *connection)
 {
-	struct MHD_Response *response;
-	enum MHD_Result queued;
-	char secs[16];
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
+	return info != NULL ? info->socket_context : NULL;
+}
+
+/* NULL: out of memory; what r still holds is the caller's. */
+static struct MHD_Response *make_response(struct MHD_Connection *connection, struct reply *r)
+{
+	struct connection *c = connection_of(connection);
+	struct stream *stream = r->stream;
+	struct MHD_Response *response;
+
+	if (stream != NULL) {
+		if (c == NULL)
+			return NULL; /* it would have no deadline */
+		r->stream = NULL;
+		return stream_response(stream, connection, &c->stream);
+	}
 	if (r->text != NULL)
 		response = MHD_create_response_from_buffer(r->len, r->text, MHD_RESPMEM_MUST_FREE);
 	else
 		response = MHD_create_response_from_buffer(r->len, (void *)(uintptr_t)r->fixed,
 		                                           MHD_RESPMEM_PERSISTENT);
+	if (response != NULL)
+		r->text = NULL;
+	return response;
+}
+
+/* Takes what r holds. */
+static enum MHD_Result send_reply(struct MHD_Connection *connection, struct reply *r)
+{
+	struct MHD_Response *response = make_response(connection, r);
+	enum MHD_Result queued;
+	char secs[16];
+
 	if (response == NULL) {
 		reply_done(r);
 		return MHD_NO;
 	}
-	r->text = NULL;
 	if (r->content_type != NULL)
 		add_header(response, "Content-Type", r->content_type);
 	/* No cache may answer with an entity tag's old body: it has counts that go on. */
@@ -88,6 +116,10 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection, struct repl
 	if (r->etag[0] != '\0')
 		add_header(response, "ETag", r->etag);
 	add_header(response, "X-Content-Type-Options", "nosniff");
+	if (r->policy != NULL) {
+		add_header(response, "Content-Security-Policy", r->policy);
+		add_header(response, "Referrer-Policy", "no-referrer");
+	}
 	if (r->allow != NULL)
 		add_header(response, "Allow", r->allow);
 	if (r->status == 401)
@@ -355,9 +387,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	struct connection *c = info != NULL ? info->socket_context : NULL;
+	struct connection *c = connection_of(connection);
 	struct exchange *x = *context;
 
 	(void)arg;
@@ -403,6 +433,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		return; /* it still has libmicrohttpd's own timeout */
 	c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	c->since_ms = clock_now_ms();
+	c->stream = NULL;
 	list_push_back(&s->connections, &c->node);
 	*context = c;
 	take_place(s, connection, c);
@@ -492,6 +523,13 @@ void server_free(struct server *s)
 {
 	if (s == NULL)
 		return;
+	/* libmicrohttpd cannot be stopped while one sleeps. */
+	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
+		struct stream *stream = list_entry(l, struct connection, node)->stream;
+
+		if (stream != NULL)
+			stream_wake(stream);
+	}
 	/* The socket is the caller's; without this libmicrohttpd would close it. */
 	(void)MHD_quiesce_daemon(s->daemon);
 	while (!list_empty(&s->waiting))
@@ -519,6 +557,14 @@ int server_wait_ms(struct server *s, int most_ms)
 	return most_ms;
 }
 
+/* Since when does the server wait for the client? */
+static uint64_t waiting_since_ms(const struct connection *c, uint64_t now_ms)
+{
+	if (c->stream == NULL)
+		return c->since_ms;
+	return c->stream->asleep ? now_ms : c->stream->moved_ms;
+}
+
 /* libmicrohttpd sees the end of the stream, and lets go. */
 static void sweep(struct server *s)
 {
@@ -528,7 +574,7 @@ static void sweep(struct server *s)
 	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
 		struct connection *c = list_entry(l, struct connection, node);
 
-		if (now_ms - c->since_ms >= SERVER_REQUEST_MS)
+		if (now_ms - waiting_since_ms(c, now_ms) >= SERVER_REQUEST_MS)
 			(void)shutdown(c->fd, SHUT_RDWR);
 	}
 }

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* A connection must have sent a whole request, or taken a whole answer, so long after it came or
- * after its last one; it is ended otherwise. */
+ * after its last one; of a stream each piece of an answer. It is ended otherwise. */
 #define SERVER_REQUEST_MS 10000
 /* Bytes of a request's line and headers, and of an answer's headers. */
 #define SERVER_HEADERS_MAX 16384

@@ -357,7 +357,7 @@ def test_bodies(start):
 
 def test_paths(start):
     api = Api(start(**LOOPBACK))
-    for path in ("/", "/nothing", "/health/", "/api/v1/backends/", "/api/v1/backends/a/b",
+    for path in ("/nothing", "/page", "/health/", "/api/v1/backends/", "/api/v1/backends/a/b",
                  "//health", "/api/v1/heartbeat"):
         assert api.call("GET", path)[0] == 404, path
     for path in ("/api/v1/backends/%zz", "/api/v1/backends/%00", "/api/v1/backends/" + "x" * 129):

@@ -32,7 +32,7 @@ static void refuses(void **state)
 {
 	static const char *const unknown[] = {
 		"",
-		"/",
+		"//",
 		"/healt",
 		"/health/",
 		"/healthx",

@@ -122,7 +122,8 @@ class Document:
         if media == "text/html":
             return
         try:
-            answer = parse(body) if media.endswith("json") else body.decode("utf-8")
+            plain = not media.endswith("json") and media != "text/event-stream"  # of it: one event
+            answer = body.decode("utf-8") if plain else parse(body)
         except ValueError as error:
             raise Broken(f"{status}: {error}: {body[:200]!r}") from None
         why = self.why_not(content[media]["schema"], answer)

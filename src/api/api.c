@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* How often the registry, the database and the doors are looked at. */
@@ -198,11 +199,45 @@ static void wait_for_news(struct api *a)
 	(void)poll(fds, DOOR_COUNT + 1, wait_ms);
 }
 
+/* Ends of clients that the routing rules, not the network or the client, sent away. */
+static bool is_unserved(const struct flight_record *r)
+{
+	return r->kind == FLIGHT_ENDED &&
+	       (r->detail == CLOSE_DENIED || r->detail == CLOSE_NO_BACKEND ||
+	        r->detail == CLOSE_BACKENDS_FULL || r->detail == CLOSE_QUEUE_FULL ||
+	        r->detail == CLOSE_QUEUE_TIMEOUT || r->detail == CLOSE_CONNECT_FAILED ||
+	        r->detail == CLOSE_CONNECT_BUDGET);
+}
+
 /* Whoever sums up what is decided is told here. */
 static void seen(void *arg, const struct flight_record *record)
 {
-	(void)arg;
-	(void)record;
+	struct core *c = arg;
+	bool routed = record->kind == FLIGHT_ROUTED;
+
+	backend_names_note(c->names, c->table, record->slot, record->generation);
+	if (routed || is_unserved(record))
+		client_sketch_note(c->clients,
+		                   &(struct client_seen){
+					   .client = record->client,
+					   .service = record->service,
+					   .slot = routed ? record->slot : LIVE_NO_SLOT,
+					   .generation = record->generation,
+					   .region = record->region,
+					   .country = {record->country[0], record->country[1]},
+					   .region_score = record->region_score,
+				   },
+		                   clock_now_ms());
+}
+
+/* The time of day is read anew: it may have been set. */
+static void take_events(struct core *c)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	event_log_update(c->event_log, c->history, clock_now_ns(),
+	                 (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec);
 }
 
 static void tick(struct api *a, uint64_t now_ms)
@@ -211,6 +246,7 @@ static void tick(struct api *a, uint64_t now_ms)
 	for (int i = 0; i < DOOR_COUNT; i++)
 		door_tick(&a->doors[i], &a->core, a->seed, now_ms);
 	history_drain(a->core.history, a->core.crew, seen, &a->core);
+	take_events(&a->core);
 	if (a->core.config->api_enabled)
 		backends_tick(&a->core, now_ms);
 }
@@ -290,6 +326,9 @@ static void release(struct api *a)
 	registry_free(a->core.registry);
 	history_free(a->core.history);
 	metrics_free(a->core.metrics);
+	event_log_free(a->core.event_log);
+	client_sketch_free(a->core.clients);
+	backend_names_free(a->core.names);
 	writer_free(a->core.writer);
 	table_unref(a->core.table);
 	table_unref(a->news);
@@ -321,15 +360,20 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->stopping = &a->stopping;
 	c->history = history_new();
 	c->metrics = metrics_new();
+	c->event_log = event_log_new();
+	c->names = backend_names_new();
+	c->clients = client_sketch_new(CLIENT_SKETCH_ENTRIES, CLIENT_SKETCH_HALF_LIFE_MS,
+	                               options->seed);
 	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,
 	                           config->api_forget_secs * 1000);
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
 	c->wake_fd = a->wake_fd;
-	return c->registry == NULL || c->history == NULL || c->metrics == NULL
-	               ? -ENOMEM
-	               : writer_new(config->db_path, config->pop, &c->writer);
+	if (c->registry == NULL || c->history == NULL || c->event_log == NULL || c->names == NULL ||
+	    c->clients == NULL || c->metrics == NULL)
+		return -ENOMEM;
+	return writer_new(config->db_path, config->pop, &c->writer);
 }
 
 /* What cannot be opened stops the start, unless it is optional or another process may have it for a

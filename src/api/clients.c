@@ -5,16 +5,11 @@
 #include "api/client_sketch.h"
 
 #include "api/core.h"
+#include "api/json_text.h"
 #include "base/clock.h"
 
 #include <limits.h>
 #include <stdlib.h>
-
-/* "" becomes null. */
-static json_t *text_json(const char *text)
-{
-	return text != NULL && text[0] != '\0' ? json_string(text) : json_null();
-}
 
 static json_t *client_json(const struct core *c, const struct client_entry *e, uint64_t now_ms)
 {
@@ -24,9 +19,9 @@ static json_t *client_json(const struct core *c, const struct client_entry *e, u
 
 	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:i, s:f, s:f, s:I}", "prefix",
 	                 prefix_format(&e->prefix, prefix), "client", ip_format(&s->client, ip),
-	                 "service", (json_int_t)s->service, "country", text_json(s->country),
-	                 "region", text_json(region_name(s->region)), "backend",
-	                 text_json(backend_names_find(c->names, s->slot, s->generation)),
+	                 "service", (json_int_t)s->service, "country", json_text(s->country),
+	                 "region", json_text(region_name(s->region)), "backend",
+	                 json_text(backend_names_find(c->names, s->slot, s->generation)),
 	                 "region_score", (int)s->region_score, "weight", e->weight, "error",
 	                 e->error, "last_secs", (json_int_t)((now_ms - e->latest_ms) / 1000));
 }
@@ -74,7 +69,7 @@ static json_t *live_json(const struct core *c)
 		    view.weight_percent == 100)
 			continue;
 		json_array_append_new(
-			all, json_pack("{s:s, s:I, s:i, s:i, s:i}", "id", b->id, "connections",
+			all, json_pack("{s:o, s:I, s:i, s:i, s:i}", "id", json_text(b->id), "connections",
 		                       (json_int_t)connections, "faults", (int)faults, "ramp",
 		                       (int)view.ramp, "weight_percent", (int)view.weight_percent));
 	}

@@ -7,6 +7,7 @@
 #include "api/event_log.h"
 #include "api/log_line.h"
 #include "api/query.h"
+#include "api/json_text.h"
 #include "base/clock.h"
 #include "net/prefix.h"
 #include "proxy/flight.h"
@@ -122,12 +123,6 @@ static json_t *time_json(uint64_t unix_ns)
 	return json_string(text);
 }
 
-/* "" becomes null. */
-static json_t *text_json(const char *text)
-{
-	return text != NULL && text[0] != '\0' ? json_string(text) : json_null();
-}
-
 static json_t *service_json(const struct core *c, uint32_t key)
 {
 	for (uint32_t i = 0; c->table != NULL && i < c->table->service_count; i++)
@@ -152,9 +147,9 @@ static json_t *decision_json(const struct listing *l, const struct flight_record
 	const char country[3] = {r->country[0], r->country[1], '\0'};
 	char ip[IP_TEXT_MAX];
 	json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o, s:i}", "kind", kinds[r->kind], "backend",
-	                      text_json(backend_names_find(c->names, r->slot, r->generation)),
-	                      "country", text_json(country), "region",
-	                      text_json(region_name(r->region)), "service",
+	                      json_text(backend_names_find(c->names, r->slot, r->generation)),
+	                      "country", json_text(country), "region",
+	                      json_text(region_name(r->region)), "service",
 	                      service_json(c, r->service), "retries", (int)r->retries);
 
 	if (j == NULL)

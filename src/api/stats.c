@@ -5,6 +5,7 @@
 #include "api/client_sketch.h"
 #include "api/core.h"
 #include "api/query.h"
+#include "api/json_text.h"
 #include "base/clock.h"
 #include "proxy/counters.h"
 #include "route/balancer.h"
@@ -22,12 +23,6 @@ static const char *const orders[] = {
 	[BY_CONNECTIONS] = "connections", [BY_CONNECTS] = "connects", [BY_FAILURES] = "failures",
 	[BY_RTT] = "rtt",                 [BY_ID] = "id",
 };
-
-/* "" becomes null. */
-static json_t *text_json(const char *text)
-{
-	return text != NULL && text[0] != '\0' ? json_string(text) : json_null();
-}
 
 /* ---- counters ---- */
 
@@ -135,10 +130,10 @@ static json_t *backend_json(const struct core *c, const struct backend *b)
 	struct live_outcomes o = live_outcomes(c->live, b->slot);
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id",
-		b->id, "app", b->app, "region", region_name(b->region), "country",
-		text_json(b->country), "state", states[b->state], "excluded",
-		text_json(exclusion_word(terms.exclusion)), "weight", (json_int_t)b->weight,
+		"{s:o, s:o, s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id",
+		json_text(b->id), "app", json_text(b->app), "region", region_name(b->region), "country",
+		json_text(b->country), "state", states[b->state], "excluded",
+		json_text(exclusion_word(terms.exclusion)), "weight", (json_int_t)b->weight,
 		"soft_limit", (json_int_t)b->soft_limit, "hard_limit", (json_int_t)b->hard_limit,
 		"connections", (json_int_t)terms.connections, "connects", (json_int_t)o.connects,
 		"successes", (json_int_t)o.successes, "failures", (json_int_t)o.failures, "rtt_us",
@@ -221,8 +216,8 @@ static json_t *clients_json(const struct core *c, uint64_t now_ms)
 	for (size_t i = 0; i < count && i < PLACES_MAX; i++)
 		json_array_append_new(
 			rows, json_pack("{s:o, s:o, s:f, s:[f,f,f]}", "country",
-		                        text_json(all[i].country), "region",
-		                        text_json(region_name(all[i].region)), "weight",
+		                        json_text(all[i].country), "region",
+		                        json_text(region_name(all[i].region)), "weight",
 		                        all[i].weight, "scores", all[i].scores[0], all[i].scores[1],
 		                        all[i].scores[2]));
 	free(all);

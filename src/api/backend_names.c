@@ -1,6 +1,6 @@
-/* An array by slot, as long as the highest slot that was spoken of. It trusts the table that the API
- * has: while a table holds a backend, its slot is not given away, so the generation that live tells
- * is the backend's. */
+/* An array by slot, as long as the highest slot that was spoken of. It trusts the table that the
+ * API has: while a table holds a backend, its slot is not given away, so the generation that live
+ * tells is the backend's. */
 #include "api/backend_names.h"
 
 #include "route/live.h"

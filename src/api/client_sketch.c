@@ -150,8 +150,8 @@ static void sift_down(struct client_sketch *s, size_t at)
 
 		if (child >= s->count)
 			break;
-		if (child + 1 < s->count && s->entries[s->heap[child + 1]].weight <
-		                                    s->entries[s->heap[child]].weight)
+		if (child + 1 < s->count &&
+		    s->entries[s->heap[child + 1]].weight < s->entries[s->heap[child]].weight)
 			child++;
 		if (s->entries[s->heap[child]].weight >= s->entries[number].weight)
 			break;

@@ -1,11 +1,10 @@
 /* The sketch of clients over HTTP, with all that `edgeproxy plan` needs to decide again: the
- * settings that decisions rest on, and what is true of each backend now beside its row. Addresses of
- * clients: the control socket only (routes.def). The sketch is small; backends come without a
+ * settings that decisions rest on, and what is true of each backend now beside its row. Addresses
+ * of clients: the control socket only (routes.def). The sketch is small; backends come without a
  * limit, since a plan without one of them would be wrong. */
 #include "api/client_sketch.h"
-
 #include "api/core.h"
-#include "api/json_text.h"
+#include "base/json_text.h"
 #include "base/clock.h"
 
 #include <limits.h>
@@ -68,10 +67,11 @@ static json_t *live_json(const struct core *c)
 		if (connections == 0 && faults == 0 && view.ramp == LIVE_NO_RAMP &&
 		    view.weight_percent == 100)
 			continue;
-		json_array_append_new(
-			all, json_pack("{s:o, s:I, s:i, s:i, s:i}", "id", json_text(b->id), "connections",
-		                       (json_int_t)connections, "faults", (int)faults, "ramp",
-		                       (int)view.ramp, "weight_percent", (int)view.weight_percent));
+		json_array_append_new(all,
+		                      json_pack("{s:o, s:I, s:i, s:i, s:i}", "id", json_text(b->id),
+		                                "connections", (json_int_t)connections, "faults",
+		                                (int)faults, "ramp", (int)view.ramp,
+		                                "weight_percent", (int)view.weight_percent));
 	}
 	return all;
 }

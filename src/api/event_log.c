@@ -1,7 +1,7 @@
 /* Two rings, one of decisions and one of lines, whose numbers come from one counter: each ring has
- * ascending numbers, so an event is found by halving. A decision is kept where it is, in the history,
- * and only pointed to. Of one call the events are sorted by time; events of different calls keep the
- * order of the calls, so a number once given never changes its place. */
+ * ascending numbers, so an event is found by halving. A decision is kept where it is, in the
+ * history, and only pointed to. Of one call the events are sorted by time; events of different
+ * calls keep the order of the calls, so a number once given never changes its place. */
 #include "api/event_log.h"
 
 #include <stdio.h>
@@ -135,14 +135,13 @@ void event_log_update(struct event_log *e, const struct history *h, uint64_t now
 
 		e->latest++;
 		if (a->text == NULL) {
-			e->decisions[e->decision_end++ % HISTORY_RECORDS] =
-				(struct decision){.number = e->latest, .record = a->record};
+			e->decisions[e->decision_end++ % HISTORY_RECORDS] = (struct decision){
+				.number = e->latest, .record = a->record};
 		} else {
 			struct line *l = &e->lines[e->line_end++ % EVENT_LINES];
 
 			free(l->text);
-			*l = (struct line){
-				.number = e->latest, .at_ns = a->at_ns, .text = a->text};
+			*l = (struct line){.number = e->latest, .at_ns = a->at_ns, .text = a->text};
 		}
 	}
 }

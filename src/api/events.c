@@ -5,9 +5,9 @@
  * has a token. At an API without tokens they are left out. */
 #include "api/core.h"
 #include "api/event_log.h"
+#include "base/json_text.h"
 #include "api/log_line.h"
 #include "api/query.h"
-#include "api/json_text.h"
 #include "base/clock.h"
 #include "net/prefix.h"
 #include "proxy/flight.h"
@@ -98,11 +98,13 @@ static bool read_events_query(const struct request *q, struct events_query *e, s
 		return false;
 	}
 	if (e->client_text[0] != '\0' && !e->shows_clients) {
-		reply_problem(r, 403, "client", "client addresses are shown to whoever has a token");
+		reply_problem(r, 403, "client",
+		              "client addresses are shown to whoever has a token");
 		return false;
 	}
 	if (e->client_text[0] != '\0' && prefix_parse(e->client_text, &e->client) != 0) {
-		reply_problem(r, 400, "client", "client must be an address or a prefix in CIDR form");
+		reply_problem(r, 400, "client",
+		              "client must be an address or a prefix in CIDR form");
 		return false;
 	}
 	return true;
@@ -257,8 +259,8 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 	struct listing l = {
 		.core = c,
 		.query = &query,
-		.wall_offset_ns =
-			(uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec - now_ns,
+		.wall_offset_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec -
+	                          now_ns,
 		.events = json_array(),
 	};
 
@@ -278,6 +280,6 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 	reply_json(r, 200,
 	           json_pack("{s:o, s:I, s:b, s:I, s:I}", "events", l.events, "next",
 	                     (json_int_t)next, "more", (int)more, "lost",
-	                     (json_int_t)(history_lost(c->history) + log_ring_lost()),
-	                     "started_ms", (json_int_t)c->started_ms));
+	                     (json_int_t)(history_lost(c->history) + log_ring_lost()), "started_ms",
+	                     (json_int_t)c->started_ms));
 }

@@ -4,8 +4,8 @@
  * wait. */
 #include "api/client_sketch.h"
 #include "api/core.h"
+#include "base/json_text.h"
 #include "api/query.h"
-#include "api/json_text.h"
 #include "base/clock.h"
 #include "proxy/counters.h"
 #include "route/balancer.h"
@@ -20,8 +20,11 @@
 enum order { BY_CONNECTIONS, BY_CONNECTS, BY_FAILURES, BY_RTT, BY_ID, ORDERS };
 
 static const char *const orders[] = {
-	[BY_CONNECTIONS] = "connections", [BY_CONNECTS] = "connects", [BY_FAILURES] = "failures",
-	[BY_RTT] = "rtt",                 [BY_ID] = "id",
+	[BY_CONNECTIONS] = "connections",
+	[BY_CONNECTS] = "connects",
+	[BY_FAILURES] = "failures",
+	[BY_RTT] = "rtt",
+	[BY_ID] = "id",
 };
 
 /* ---- counters ---- */
@@ -131,8 +134,8 @@ static json_t *backend_json(const struct core *c, const struct backend *b)
 
 	return json_pack(
 		"{s:o, s:o, s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id",
-		json_text(b->id), "app", json_text(b->app), "region", region_name(b->region), "country",
-		json_text(b->country), "state", states[b->state], "excluded",
+		json_text(b->id), "app", json_text(b->app), "region", region_name(b->region),
+		"country", json_text(b->country), "state", states[b->state], "excluded",
 		json_text(exclusion_word(terms.exclusion)), "weight", (json_int_t)b->weight,
 		"soft_limit", (json_int_t)b->soft_limit, "hard_limit", (json_int_t)b->hard_limit,
 		"connections", (json_int_t)terms.connections, "connects", (json_int_t)o.connects,
@@ -186,8 +189,8 @@ static struct place_sum *place_find(struct place_sum *all, size_t *count,
 {
 	size_t i = 0;
 
-	while (i < *count && (all[i].region != seen->region ||
-	                      strcmp(all[i].country, seen->country) != 0))
+	while (i < *count &&
+	       (all[i].region != seen->region || strcmp(all[i].country, seen->country) != 0))
 		i++;
 	if (i == *count) {
 		all[i] = (struct place_sum){.region = seen->region};
@@ -214,12 +217,12 @@ static json_t *clients_json(const struct core *c, uint64_t now_ms)
 	}
 	qsort(all != NULL ? all : &(struct place_sum){0}, count, sizeof(*all), place_compare);
 	for (size_t i = 0; i < count && i < PLACES_MAX; i++)
-		json_array_append_new(
-			rows, json_pack("{s:o, s:o, s:f, s:[f,f,f]}", "country",
-		                        json_text(all[i].country), "region",
-		                        json_text(region_name(all[i].region)), "weight",
-		                        all[i].weight, "scores", all[i].scores[0], all[i].scores[1],
-		                        all[i].scores[2]));
+		json_array_append_new(rows,
+		                      json_pack("{s:o, s:o, s:f, s:[f,f,f]}", "country",
+		                                json_text(all[i].country), "region",
+		                                json_text(region_name(all[i].region)), "weight",
+		                                all[i].weight, "scores", all[i].scores[0],
+		                                all[i].scores[1], all[i].scores[2]));
 	free(all);
 	return rows;
 }
@@ -263,20 +266,20 @@ void route_stats(struct core *c, const struct request *q, struct reply *r)
 		return;
 	crew_counters(c->crew, &sum);
 	backends = backends_json(c, order, limit, &total);
-	reply_json(
-		r, 200,
-		json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:{s:I, s:I}, s:o, "
-	                  "s:[I,I,I], s:o, s:o, s:o, s:o, s:I}",
-	                  "now_ms", (json_int_t)now_ms, "uptime_secs",
-	                  (json_int_t)((now_ms - c->started_ms) / 1000), "version",
-	                  EDGEPROXY_VERSION, "region", c->config->region, "app", c->config->app,
-	                  "workers", (json_int_t)crew_size(c->crew), "table_version",
-	                  (json_int_t)(c->table != NULL ? c->table->version : 0), "connections",
-	                  totals_json(c), "counters", counters_json(&sum), "bytes", "from_clients",
-	                  (json_int_t)sum.bytes[CLIENT], "to_clients",
-	                  (json_int_t)sum.bytes[BACKEND], "ended", ends_json(&sum), "decisions",
-	                  (json_int_t)sum.decisions[0], (json_int_t)sum.decisions[1],
-	                  (json_int_t)sum.decisions[2], "places", places_found_json(&sum),
-	                  "histograms", histograms_json(&sum), "clients", clients_json(c, now_ms),
-	                  "backends", backends, "backends_total", (json_int_t)total));
+	reply_json(r, 200,
+	           json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:{s:I, s:I}, s:o, "
+	                     "s:[I,I,I], s:o, s:o, s:o, s:o, s:I}",
+	                     "now_ms", (json_int_t)now_ms, "uptime_secs",
+	                     (json_int_t)((now_ms - c->started_ms) / 1000), "version",
+	                     EDGEPROXY_VERSION, "region", c->config->region, "app", c->config->app,
+	                     "workers", (json_int_t)crew_size(c->crew), "table_version",
+	                     (json_int_t)(c->table != NULL ? c->table->version : 0), "connections",
+	                     totals_json(c), "counters", counters_json(&sum), "bytes",
+	                     "from_clients", (json_int_t)sum.bytes[CLIENT], "to_clients",
+	                     (json_int_t)sum.bytes[BACKEND], "ended", ends_json(&sum), "decisions",
+	                     (json_int_t)sum.decisions[0], (json_int_t)sum.decisions[1],
+	                     (json_int_t)sum.decisions[2], "places", places_found_json(&sum),
+	                     "histograms", histograms_json(&sum), "clients",
+	                     clients_json(c, now_ms), "backends", backends, "backends_total",
+	                     (json_int_t)total));
 }

@@ -27,8 +27,7 @@ static bool has_event(const char *line, size_t len, const char *text)
 
 static bool is_about_session(const char *line, size_t len)
 {
-	return has_event(line, len, "event=session ") ||
-	       has_event(line, len, "event=connect ") ||
+	return has_event(line, len, "event=session ") || has_event(line, len, "event=connect ") ||
 	       has_event(line, len, "event\":\"session\"") ||
 	       has_event(line, len, "event\":\"connect\"");
 }

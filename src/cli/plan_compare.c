@@ -1,10 +1,11 @@
 /* Both worlds are played through with the same clients in the same order and with the same draws,
- * from empty backends on, until as many connections are there as the proxy has now: so each decision
- * sees the load that those before it have made, limits bind where they would, and what the change
- * does not touch comes out alike on both sides. Each client decides as often as its weight says, and
- * limits are scaled up so that each decision brings about one connection: the scores depend on
- * connections / limit only, so the shares become smooth without becoming others. Where the proxy has
- * no connections at all, nothing has a load, and each decision is one among idle backends.
+ * from empty backends on, until as many connections are there as the proxy has now: so each
+ * decision sees the load that those before it have made, limits bind where they would, and what the
+ * change does not touch comes out alike on both sides. Each client decides as often as its weight
+ * says, and limits are scaled up so that each decision brings about one connection: the scores
+ * depend on connections / limit only, so the shares become smooth without becoming others. Where
+ * the proxy has no connections at all, nothing has a load, and each decision is one among idle
+ * backends.
  *
  * Who moves is not asked of single decisions, which swap places among equals, but of classes of
  * clients that have the same place and rights on both sides: what a backend has less of one class
@@ -79,9 +80,9 @@ static struct plan_backend *backend_find(const struct plan_result *r, const char
 {
 	const struct plan_backend key = {.id = id};
 
-	return r->backend_count == 0 ? NULL
-	                             : bsearch(&key, r->backends, r->backend_count,
-	                                       sizeof(key), backend_compare);
+	return r->backend_count == 0
+	               ? NULL
+	               : bsearch(&key, r->backends, r->backend_count, sizeof(key), backend_compare);
 }
 
 /* Every id of either side, once. */
@@ -117,8 +118,8 @@ static int collect_backends(const struct plan_input *in, struct plan_result *r)
 	for (size_t i = 0; i < kept; i++) {
 		struct plan_backend *b = &r->backends[i];
 
-		b->region = (b->row[PLAN_THEN] != NULL ? b->row[PLAN_THEN] : b->row[PLAN_NOW])
-		                    ->region;
+		b->region =
+			(b->row[PLAN_THEN] != NULL ? b->row[PLAN_THEN] : b->row[PLAN_NOW])->region;
 	}
 	for (size_t i = 0; i < in->live_count; i++) {
 		struct plan_backend *b = backend_find(r, in->live[i].id);
@@ -177,8 +178,8 @@ static int share_load(const struct comparison *c, double *loads)
 		}
 		for (size_t k = i; weight > 0 && k < in->client_count; k++)
 			if (loads[k] < 0)
-				loads[k] = in->clients[k].weight *
-				           connections_of(c->result, app) / weight;
+				loads[k] = in->clients[k].weight * connections_of(c->result, app) /
+				           weight;
 	}
 	free(done);
 	return 0;
@@ -489,7 +490,7 @@ static int sum_classes(struct comparison *c)
 	r->countries = calloc(c->class_count + 1, sizeof(*r->countries));
 	if (r->moves == NULL || r->countries == NULL)
 		return -ENOMEM;
-	for (uint32_t class = 0; class < c->class_count; class++) {
+	for (uint32_t class = 0; class < c->class_count; class ++) {
 		size_t to = from;
 
 		while (c->players[player].class != class)

@@ -1,5 +1,5 @@
-/* What a change of the routing database would move, as plain data: two worlds, made from the rows as
- * they are and as they would be, in which the same clients decide anew by the functions that the
+/* What a change of the routing database would move, as plain data: two worlds, made from the rows
+ * as they are and as they would be, in which the same clients decide anew by the functions that the
  * workers run. Pure but for memory: no files, no clock; the same input gives the same answer. */
 #ifndef CLI_PLAN_COMPARE_H
 #define CLI_PLAN_COMPARE_H
@@ -69,11 +69,11 @@ struct plan_country {
 
 struct plan_backend {
 	const char *id;
-	const char *region;              /* then, or now where it has no row then */
+	const char *region;                        /* then, or now where it has no row then */
 	const struct backend_row *row[PLAN_SIDES]; /* NULL: none; the input's */
-	uint32_t connections;            /* now, as counted */
+	uint32_t connections;                      /* now, as counted */
 	double share[PLAN_SIDES];
-	double expected[PLAN_SIDES];     /* connections, with as many in all as there are now */
+	double expected[PLAN_SIDES]; /* connections, with as many in all as there are now */
 	bool passes_soft[PLAN_SIDES];
 	bool reaches_hard[PLAN_SIDES];
 };
@@ -89,7 +89,7 @@ struct plan_result {
 	double bindings_kept;
 	double bindings_lost;
 	double bindings_unknown;
-	bool would_be_held; /* more than half of the usable backends would go */
+	bool would_be_held;            /* more than half of the usable backends would go */
 	struct plan_backend *backends; /* by id */
 	size_t backend_count;
 	struct plan_move *moves; /* the greatest first */

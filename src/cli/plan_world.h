@@ -33,8 +33,8 @@ MUST_CHECK int plan_world_init(struct plan_world *w, const struct plan_input *in
 void plan_world_done(struct plan_world *w);
 
 struct plan_standing plan_world_stand(const struct plan_world *w, const struct plan_client *client);
-/* Whom a client without a binding would get; NULL: nobody. With connections > 0 it has so many there
- * from then on, as far as there is room. draw decides between equals. */
+/* Whom a client without a binding would get; NULL: nobody. With connections > 0 it has so many
+ * there from then on, as far as there is room. draw decides between equals. */
 const struct backend *plan_world_decide(struct plan_world *w, const struct plan_client *client,
                                         const struct plan_standing *standing, uint32_t connections,
                                         uint64_t draw, unsigned *ret_region_score);

@@ -5,6 +5,7 @@
 #include "base/json_text.h"
 #include "cli/output.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>

@@ -167,14 +167,16 @@ static int share_load(const struct comparison *c, double *loads)
 		const char *app = app_of(c->result, &in->clients[i]);
 		double weight = 0;
 
-		for (size_t k = i; app != NULL && !done[i] && k < in->client_count; k++) {
+		if (app == NULL || done[i])
+			continue;
+		for (size_t k = i; k < in->client_count; k++) {
 			const char *other = app_of(c->result, &in->clients[k]);
 
-			if (other != NULL && strcmp(app, other) == 0) {
-				weight += in->clients[k].weight;
-				done[k] = true;
-				loads[k] = -1;
-			}
+			if (other == NULL || strcmp(app, other) != 0)
+				continue;
+			weight += in->clients[k].weight;
+			done[k] = true;
+			loads[k] = -1;
 		}
 		for (size_t k = i; weight > 0 && k < in->client_count; k++)
 			if (loads[k] < 0)

@@ -140,6 +140,15 @@ static const char *uptime(uint64_t secs, char buf[TEXT_MAX])
 	return buf;
 }
 
+/* A whole number, in full as long as it is short. */
+static const char *count(uint64_t n, char buf[TEXT_MAX])
+{
+	if (n >= 1000)
+		return scaled((double)n, "", buf);
+	snprintf(buf, TEXT_MAX, "%" PRIu64, n);
+	return buf;
+}
+
 /* ---- the parts ---- */
 
 static void draw_head(struct canvas *c, const struct top_model *m)
@@ -148,10 +157,10 @@ static void draw_head(struct canvas *c, const struct top_model *m)
 
 	line(c, BOLD, "edgeproxy %s  POP %s  app %s  up %s", m->version, m->region,
 	     m->app[0] != '\0' ? m->app : "any", uptime(m->uptime_secs, a));
+	snprintf(b, sizeof(b), m->max > 0 ? " of %" PRIu64 : "", m->max);
 	line(c, PLAIN,
-	     "sessions %" PRIu64 " of %" PRIu64 "  queue %" PRIu64 "  accepted %" PRIu64
-	     "  bindings %" PRIu64,
-	     m->active, m->max, m->queued, m->accepted, m->bindings);
+	     "sessions %" PRIu64 "%s  queue %" PRIu64 "  accepted %" PRIu64 "  bindings %" PRIu64,
+	     m->active, b, m->queued, m->accepted, m->bindings);
 	line(c, PLAIN, "rates    %s conn/s  in %s  out %s  failures %s/s",
 	     rate(m, m->accept_rate, "", a), rate(m, m->in_rate, "B/s", b),
 	     rate(m, m->out_rate, "B/s", d), rate(m, m->failure_rate, "", e));
@@ -176,7 +185,7 @@ static void draw_ends(struct canvas *c, const struct top_model *m)
 		int n = snprintf(text + len, sizeof(text) - len, "%s%.40s %s%s", i > 0 ? "  " : "",
 		                 m->ends[i].reason,
 		                 m->has_rates ? scaled(m->ends[i].rate, "", number)
-		                              : scaled((double)m->ends[i].count, "", number),
+		                              : count(m->ends[i].count, number),
 		                 m->has_rates ? "/s" : "");
 
 		len += n > 0 ? (size_t)n : 0;
@@ -225,9 +234,8 @@ static void draw_backend(struct canvas *c, const struct top_model *m, const stru
 	pad_name(region, sizeof(region), b->region, 8);
 	line(c, style_of(b), "%s %7" PRIu64 " %7" PRIu64 " %7s %8s %7s %s %2.2s %s", name,
 	     b->connections, b->soft_limit, rate(m, b->rate, "", r),
-	     b->rtt_us > 0 ? duration((double)b->rtt_us, t) : "-",
-	     scaled((double)b->failures, "", f), region, b->country[0] != '\0' ? b->country : "--",
-	     b->excluded);
+	     b->rtt_us > 0 ? duration((double)b->rtt_us, t) : "-", count(b->failures, f), region,
+	     b->country[0] != '\0' ? b->country : "--", b->excluded);
 }
 
 static void draw_backends(struct canvas *c, const struct top_model *m, unsigned rows)

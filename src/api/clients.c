@@ -4,8 +4,8 @@
  * limit, since a plan without one of them would be wrong. */
 #include "api/client_sketch.h"
 #include "api/core.h"
-#include "base/json_text.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 
 #include <limits.h>
 #include <stdlib.h>

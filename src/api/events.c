@@ -5,10 +5,10 @@
  * has a token. At an API without tokens they are left out. */
 #include "api/core.h"
 #include "api/event_log.h"
-#include "base/json_text.h"
 #include "api/log_line.h"
 #include "api/query.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "net/prefix.h"
 #include "proxy/flight.h"
 #include "proxy/session.h"

@@ -4,9 +4,9 @@
  * wait. */
 #include "api/client_sketch.h"
 #include "api/core.h"
-#include "base/json_text.h"
 #include "api/query.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "proxy/counters.h"
 #include "route/balancer.h"
 

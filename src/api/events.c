@@ -37,7 +37,7 @@ struct events_query {
 	char backend[BACKEND_ID_MAX + 1];
 	char country[3];
 	char client_text[PREFIX_TEXT_MAX];
-	uint64_t after, limit, since_secs;
+	unsigned long after, limit, since_secs;
 	unsigned kinds;
 	struct prefix client;
 	bool shows_clients;
@@ -75,7 +75,7 @@ static bool read_kinds(const char *text, unsigned *ret_kinds)
 
 static bool read_events_query(const struct request *q, struct events_query *e, struct reply *r)
 {
-	const struct query_text known[] = {
+	const struct query_field known[] = {
 		{"after", e->after_text, sizeof(e->after_text)},
 		{"limit", e->limit_text, sizeof(e->limit_text)},
 		{"since_secs", e->since_text, sizeof(e->since_text)},
@@ -252,7 +252,7 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 	struct timespec wall;
 	bool more = false;
 
-	if (!read_events_query(q, &query, r))
+	if (!query_may_see(q, "", r) || !read_events_query(q, &query, r))
 		return;
 	clock_gettime(CLOCK_REALTIME, &wall);
 

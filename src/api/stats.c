@@ -252,16 +252,17 @@ static json_t *totals_json(const struct core *c)
 void route_stats(struct core *c, const struct request *q, struct reply *r)
 {
 	char limit_text[8] = "", sort_text[16] = "";
-	const struct query_text known[] = {{"limit", limit_text, sizeof(limit_text)},
-	                                   {"sort", sort_text, sizeof(sort_text)}};
+	const struct query_field known[] = {{"limit", limit_text, sizeof(limit_text)},
+	                                    {"sort", sort_text, sizeof(sort_text)}};
 	struct counters_sum sum = {0};
 	uint64_t now_ms = clock_now_ms();
-	uint64_t limit = BACKENDS_DEFAULT;
+	unsigned long limit = BACKENDS_DEFAULT;
 	enum order order;
 	size_t total;
 	json_t *backends;
 
-	if (!query_read(q, known, 2, r) || !read_order(sort_text, &order, r) ||
+	if (!query_may_see(q, "", r) || !query_read(q, known, 2, r) ||
+	    !read_order(sort_text, &order, r) ||
 	    !query_number("limit", limit_text, 0, API_PAGE_MAX, &limit, r))
 		return;
 	crew_counters(c->crew, &sum);

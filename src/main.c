@@ -89,7 +89,8 @@ const struct command commands[] = {
 	{"events", events_main,
          "events [--follow] [--kind KINDS] [--backend ID] [--country CC] [--client CIDR]\n"
          "                   [--since 5m] [--json]",
-         "what the running proxy has decided, and what has become of it", .options = events_options},
+         "what the running proxy has decided, and what has become of it",
+         .options = events_options},
 	{"plan", plan_main, "plan FILE.sql [--db F] [--json]",
          "whom a change of the routing database would move", .options = plan_options,
          .operand = ARGUMENT_FILE},

@@ -77,3 +77,10 @@ const char *backend_names_find(const struct backend_names *n, uint32_t slot, uin
 		return NULL;
 	return n->names[slot].id;
 }
+
+const char *backend_names_get(struct backend_names *n, const struct table *t, uint32_t slot,
+                              uint32_t generation)
+{
+	backend_names_note(n, t, slot, generation);
+	return backend_names_find(n, slot, generation);
+}

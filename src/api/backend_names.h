@@ -17,5 +17,9 @@ void backend_names_note(struct backend_names *n, const struct table *t, uint32_t
                         uint32_t generation);
 /* Its id, or NULL where that is not known (any more). Valid until the next note. */
 const char *backend_names_find(const struct backend_names *n, uint32_t slot, uint32_t generation);
+/* The same, of one that the table may have learned of since it was noted: workers may have a new
+ * table for a moment before the API does. */
+const char *backend_names_get(struct backend_names *n, const struct table *t, uint32_t slot,
+                              uint32_t generation);
 
 #endif

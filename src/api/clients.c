@@ -20,7 +20,7 @@ static json_t *client_json(const struct core *c, const struct client_entry *e, u
 	                 prefix_format(&e->prefix, prefix), "client", ip_format(&s->client, ip),
 	                 "service", (json_int_t)s->service, "country", json_text(s->country),
 	                 "region", json_text(region_name(s->region)), "backend",
-	                 json_text(backend_names_find(c->names, s->slot, s->generation)),
+	                 json_text(backend_names_get(c->names, c->table, s->slot, s->generation)),
 	                 "region_score", (int)s->region_score, "weight", e->weight, "error",
 	                 e->error, "last_secs", (json_int_t)((now_ms - e->latest_ms) / 1000));
 }

@@ -148,11 +148,11 @@ static json_t *decision_json(const struct listing *l, const struct flight_record
 	const struct core *c = l->core;
 	const char country[3] = {r->country[0], r->country[1], '\0'};
 	char ip[IP_TEXT_MAX];
-	json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o, s:i}", "kind", kinds[r->kind], "backend",
-	                      json_text(backend_names_find(c->names, r->slot, r->generation)),
-	                      "country", json_text(country), "region",
-	                      json_text(region_name(r->region)), "service",
-	                      service_json(c, r->service), "retries", (int)r->retries);
+	json_t *j = json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:i}", "kind", kinds[r->kind], "backend",
+		json_text(backend_names_get(c->names, c->table, r->slot, r->generation)), "country",
+		json_text(country), "region", json_text(region_name(r->region)), "service",
+		service_json(c, r->service), "retries", (int)r->retries);
 
 	if (j == NULL)
 		return NULL;
@@ -207,7 +207,7 @@ static bool decision_wanted(const struct listing *l, const struct flight_record 
 		return false;
 	if (q->backend[0] == '\0')
 		return true;
-	id = backend_names_find(l->core->names, r->slot, r->generation);
+	id = backend_names_get(l->core->names, l->core->table, r->slot, r->generation);
 	return id != NULL && strcmp(id, q->backend) == 0;
 }
 

@@ -157,7 +157,9 @@ static void draw_head(struct canvas *c, const struct top_model *m)
 
 	line(c, BOLD, "edgeproxy %s  POP %s  app %s  up %s", m->version, m->region,
 	     m->app[0] != '\0' ? m->app : "any", uptime(m->uptime_secs, a));
-	snprintf(b, sizeof(b), m->max > 0 ? " of %" PRIu64 : "", m->max);
+	b[0] = '\0';
+	if (m->max > 0)
+		snprintf(b, sizeof(b), " of %" PRIu64, m->max);
 	line(c, PLAIN,
 	     "sessions %" PRIu64 "%s  queue %" PRIu64 "  accepted %" PRIu64 "  bindings %" PRIu64,
 	     m->active, b, m->queued, m->accepted, m->bindings);

@@ -5,11 +5,14 @@
 #include "cli/command.h"
 #include "cli/completion.h"
 #include "cli/db.h"
+#include "cli/events.h"
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
+#include "cli/plan.h"
 #include "cli/run.h"
 #include "cli/sessions.h"
 #include "cli/status.h"
+#include "cli/top.h"
 #include "config/config.h"
 
 #include <stdio.h>
@@ -81,6 +84,16 @@ const struct command commands[] = {
          .options = backend_state_options, .operand = ARGUMENT_BACKEND},
 	{"completion", completion_main, "completion bash|zsh|fish",
          "a script by which that shell completes these commands", .verbs = "bash zsh fish"},
+	{"top", top_main, "top [--once] [--interval SECS] [--sort COLUMN] [--filter TEXT]",
+         "the running proxy, live: rates, backends, places, latencies", .options = top_options},
+	{"events", events_main,
+         "events [--follow] [--kind KINDS] [--backend ID] [--country CC] [--client CIDR]\n"
+         "                   [--since 5m] [--json]",
+         "what the running proxy has decided, and what has become of it",
+         .options = events_options},
+	{"plan", plan_main, "plan FILE.sql [--db F] [--json]",
+         "whom a change of the routing database would move", .options = plan_options,
+         .operand = ARGUMENT_FILE},
 };
 
 const size_t command_count = sizeof(commands) / sizeof(commands[0]);

@@ -10,6 +10,7 @@
 
 #include "api/core.h"
 #include "api/door.h"
+#include "api/recorder.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,8 +27,6 @@
 
 /* How often the registry, the database and the doors are looked at. */
 #define API_TICK_MS 100
-/* How often the backends' states are, for those who watch. */
-#define API_LOOK_MS 1000
 
 struct api {
 	struct core core;
@@ -35,7 +34,6 @@ struct api {
 	int wake_fd;
 	uint64_t seed;
 	uint64_t tick_ms;
-	uint64_t look_ms;
 	pthread_t thread;
 	atomic_bool stopping;
 
@@ -201,39 +199,12 @@ static void wait_for_news(struct api *a)
 	(void)poll(fds, DOOR_COUNT + 1, wait_ms);
 }
 
-/* Whoever sums up what is decided is told here. */
-static void seen(void *arg, const struct flight_record *record)
-{
-	struct core *c = arg;
-
-	traffic_note(c->traffic, record);
-}
-
-static uint64_t wall_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* Once a second. */
-static void look(struct api *a, uint64_t now_ms)
-{
-	if (now_ms < a->look_ms)
-		return;
-	a->look_ms = now_ms + API_LOOK_MS;
-	traffic_tick(a->core.traffic, now_ms);
-	transitions_look(a->core.transitions, a->core.table, wall_ms());
-}
-
 static void tick(struct api *a, uint64_t now_ms)
 {
 	a->tick_ms = now_ms + API_TICK_MS;
 	for (int i = 0; i < DOOR_COUNT; i++)
 		door_tick(&a->doors[i], &a->core, a->seed, now_ms);
-	history_drain(a->core.history, a->core.crew, seen, &a->core);
-	look(a, now_ms);
+	recorder_tick(&a->core, now_ms);
 	viewers_tick(a->core.viewers, &a->core, now_ms);
 	if (a->core.config->api_enabled)
 		backends_tick(&a->core, now_ms);
@@ -312,11 +283,9 @@ static void release(struct api *a)
 		close(a->wake_fd);
 	tokens_free(a->core.tokens);
 	registry_free(a->core.registry);
-	history_free(a->core.history);
+	recorder_done(&a->core);
 	metrics_free(a->core.metrics);
 	viewers_free(a->core.viewers);
-	traffic_free(a->core.traffic);
-	transitions_free(a->core.transitions);
 	writer_free(a->core.writer);
 	table_unref(a->core.table);
 	table_unref(a->news);
@@ -346,10 +315,7 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->started_ms = clock_now_ms();
 	c->table_ms = c->started_ms;
 	c->stopping = &a->stopping;
-	c->history = history_new();
 	c->metrics = metrics_new();
-	c->traffic = traffic_new(c->started_ms);
-	c->transitions = transitions_new();
 	c->viewers = viewers_new();
 	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,
 	                           config->api_forget_secs * 1000);
@@ -357,8 +323,8 @@ static int make_core(struct api *a, const struct api_options *options)
 	if (a->wake_fd < 0)
 		return -errno;
 	c->wake_fd = a->wake_fd;
-	if (c->registry == NULL || c->history == NULL || c->metrics == NULL || c->traffic == NULL ||
-	    c->transitions == NULL || c->viewers == NULL)
+	if (c->registry == NULL || c->metrics == NULL || c->viewers == NULL ||
+	    recorder_init(c, options->seed) != 0)
 		return -ENOMEM;
 	return writer_new(config->db_path, config->pop, &c->writer);
 }

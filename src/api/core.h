@@ -3,7 +3,10 @@
 #define API_CORE_H
 
 #include "api/auth.h"
+#include "api/backend_names.h"
+#include "api/client_sketch.h"
 #include "api/door.h"
+#include "api/event_log.h"
 #include "api/history.h"
 #include "api/metrics.h"
 #include "api/pending.h"
@@ -41,9 +44,6 @@
 
 struct core {
 	const struct config *config;
-	struct history *history;
-	struct traffic *traffic;
-	struct transitions *transitions;
 	struct viewers *viewers;
 	struct registry *registry;
 	struct writer *writer;
@@ -63,6 +63,14 @@ struct core {
 	uint32_t max_conn;
 	struct access_sink *access_log; /* NULL: there is none beside the main log */
 	struct metrics *metrics;
+	/* Filled by recorder.c. */
+	struct history *history;
+	struct traffic *traffic;
+	struct transitions *transitions;
+	uint64_t look_ms; /* when backends are looked over next */
+	struct event_log *event_log;
+	struct client_sketch *clients;
+	struct backend_names *names; /* of what history and sketch speak of */
 	uint64_t started_ms;
 	uint64_t table_ms; /* when the table came */
 	atomic_bool *stopping;
@@ -76,6 +84,7 @@ struct query_parameter {
 
 struct request {
 	struct route_match match;
+	enum door_kind door;
 	const struct token *token; /* NULL: there are none, or the route needs none */
 	const char *if_match;      /* headers; NULL: not sent */
 	const char *if_none_match;

@@ -364,6 +364,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		if (x == NULL)
 			return MHD_NO;
 		memset(&x->request, 0, sizeof(x->request));
+		x->request.door = s->door;
 		x->received = 0;
 		list_init(&x->node);
 		*context = x;

@@ -17,7 +17,7 @@
 /* What a client that found no room should wait. */
 #define FULL_RETRY_SECS 10
 
-struct event {
+struct snapshot_event {
 	unsigned refs;
 	uint64_t number;
 	size_t len;
@@ -29,7 +29,7 @@ struct viewers {
 	unsigned count;
 	uint64_t number; /* of the latest event */
 	uint64_t made_ms;
-	struct event *latest; /* NULL: none was made yet */
+	struct snapshot_event *latest; /* NULL: none was made yet */
 	struct snapshot_base base;
 };
 
@@ -37,12 +37,12 @@ struct viewer {
 	struct stream stream;
 	struct list node;
 	struct viewers *viewers;
-	struct event *event; /* that it is being sent; NULL: none */
+	struct snapshot_event *event; /* that it is being sent; NULL: none */
 	size_t sent;
 	uint64_t seen; /* the number of the last one that it was sent; 0: none */
 };
 
-static void event_unref(struct event *e)
+static void event_unref(struct snapshot_event *e)
 {
 	if (e != NULL && --e->refs == 0)
 		free(e);
@@ -56,11 +56,11 @@ static void make_event(struct viewers *v, const struct core *c, uint64_t now_ms)
 	                        (unsigned long long)v->number + 1);
 	size_t json_len = json != NULL ? strlen(json) : 0;
 	size_t len = (size_t)head_len + json_len + 2;
-	struct event *e = json != NULL ? malloc(sizeof(*e) + len) : NULL;
+	struct snapshot_event *e = json != NULL ? malloc(sizeof(*e) + len) : NULL;
 
 	v->made_ms = now_ms;
 	if (e != NULL) {
-		*e = (struct event){.refs = 1, .number = ++v->number, .len = len};
+		*e = (struct snapshot_event){.refs = 1, .number = ++v->number, .len = len};
 		memcpy(e->text, head, (size_t)head_len);
 		memcpy(e->text + head_len, json, json_len);
 		memcpy(e->text + head_len + json_len, "\n\n", 2);
@@ -73,7 +73,7 @@ static void make_event(struct viewers *v, const struct core *c, uint64_t now_ms)
 static ssize_t viewer_read(struct stream *s, char *to, size_t room)
 {
 	struct viewer *w = (struct viewer *)s;
-	struct event *latest = w->viewers->latest;
+	struct snapshot_event *latest = w->viewers->latest;
 
 	if (w->event == NULL) {
 		if (latest == NULL || latest->number == w->seen)

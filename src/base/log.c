@@ -2,6 +2,8 @@
  * (log_writer.c), the main log's or another. The main log goes to standard error. */
 #include "base/log.h"
 
+#include "base/log_ring.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -56,6 +58,7 @@ static void write_all(const char *data, size_t len)
 static ssize_t write_lines(void *arg, const char *lines, size_t len)
 {
 	(void)arg;
+	log_ring_note(lines, len);
 	write_all(lines, len);
 	return (ssize_t)len;
 }

@@ -246,6 +246,11 @@ bool control_is_there(const char *path)
 	return there;
 }
 
+void control_set_quiet(struct control *c, bool quiet)
+{
+	c->quiet = quiet;
+}
+
 /* ---- errors ---- */
 
 /* The group that may open the socket; "?" where it has no name. */

@@ -56,6 +56,9 @@ void control_close(struct control *c); /* NULL-safe */
 const char *control_socket(const struct control *c);
 /* Does a proxy accept connections there? Says nothing. */
 bool control_is_there(const char *path);
+/* From now on (or no more) errors of connecting and of answers are not said: for who draws on the
+ * terminal. */
+void control_set_quiet(struct control *c, bool quiet);
 
 struct control_answer {
 	long status; /* of HTTP; 0: none came */

@@ -271,6 +271,29 @@ int store_read(struct store *s, const struct store_read_options *options,
 	return 0;
 }
 
+int store_copy(struct store *s, sqlite3 *to, char error[STORE_ERROR_MAX])
+{
+	struct fingerprint now;
+	sqlite3_backup *copy;
+	int rc = look(s, &now, error);
+
+	if (rc == 0)
+		rc = connect_fresh(s, &now, error);
+	if (rc != 0)
+		return rc;
+	copy = sqlite3_backup_init(to, "main", s->db, "main");
+	if (copy == NULL)
+		return db_error_sqlite(error, to, s->path, sqlite3_extended_errcode(to));
+	rc = sqlite3_backup_step(copy, -1);
+	/* Its result is that of the steps, except that it forgets that somebody was busy. */
+	(void)sqlite3_backup_finish(copy);
+	if (rc != SQLITE_DONE)
+		return db_error_sqlite(error, s->db, s->path, rc != SQLITE_OK ? rc : SQLITE_ERROR);
+	if (s->immutable && !still_immutable(s, &now))
+		return db_error(error, -EBUSY, "%s: changed while it was read", s->path);
+	return 0;
+}
+
 int store_poll(struct store *s, bool *ret_changed, char error[STORE_ERROR_MAX])
 {
 	struct fingerprint now;

@@ -11,6 +11,7 @@
 #include "control/row_reader.h"
 #include "route/rows.h"
 
+#include <sqlite3.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,5 +46,9 @@ struct store_read_options {
 MUST_CHECK int store_read(struct store *s, const struct store_read_options *options,
                           struct route_rows *ret_rows, size_t *ret_quarantined,
                           char error[STORE_ERROR_MAX]);
+
+/* Copies the whole database, as it is at one moment, over what is in `to`. 0; -EBUSY, -ENOMEM or
+ * another -errno with one line in error. */
+MUST_CHECK int store_copy(struct store *s, sqlite3 *to, char error[STORE_ERROR_MAX]);
 
 #endif

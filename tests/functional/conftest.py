@@ -1,5 +1,7 @@
 import os
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -86,3 +88,11 @@ def relay_mode(request):
 def any_relay_mode(request):
     """Both ways, and the change from one to the other."""
     return request.param
+
+
+@pytest.fixture
+def control_path():
+    """Where a proxy may have its control socket: tmp_path can be too long for one."""
+    folder = tempfile.mkdtemp(dir="/tmp")
+    yield os.path.join(folder, "control.sock")
+    shutil.rmtree(folder)

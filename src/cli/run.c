@@ -180,7 +180,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
-	/* Blocked before any thread starts, so that all inherit it. */
+	/* Blocked before any thread starts, so that all inherit it, as does a successor. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	/* splice() to a closed socket has no MSG_NOSIGNAL. */
 	signal(SIGPIPE, SIG_IGN);
@@ -718,13 +718,13 @@ int run_main(void)
 	int err;
 
 	fill_standard_fds();
+	r.signal_fd = open_signals(); /* SIGUSR1 ends who does not expect it: soon */
 	r.path = successor_path();
 	predecessor_find(&r);
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
 	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
 	          (enum log_format)r.config.log_format);
-	r.signal_fd = open_signals();
 	err = log_start();
 	if (err == 0)
 		err = watchdog_start((enum watchdog_mode)r.config.watchdog);

@@ -2,6 +2,7 @@
 and nothing that is not said."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -231,6 +232,59 @@ def test_standard_output(world, port):
     assert {e["event"] for e in events} == {"session"}
     assert sum(e["client"] == f"{BR}:5555" for e in events) == 20
     assert "event=ready" in err and "event=session" not in err
+
+
+def flooded_pipe(world, addr, clients, **how):
+    """A proxy whose standard output is a pipe of one page that nobody reads, after so many clients."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    both = how.pop("both", False)
+    process = subprocess.Popen(
+        [str(BINARY)], env=base_env(world, dict(EDGEPROXY_ACCESS_LOG="stdout",
+                                                EDGEPROXY_LISTEN_ADDR=addr, **how)),
+        stdin=subprocess.DEVNULL, stdout=writer, stderr=writer if both else subprocess.PIPE)
+    os.close(writer)
+    to = (addr.split(":")[0], int(addr.split(":")[1]))
+    until(lambda: listens(to), "a listener")
+    for _ in range(clients):
+        with socket.create_connection(to, timeout=STOP_SECS) as sock:
+            sock.sendall(wire.header(2, (BR, 5555), to))
+            assert wire.read_line(sock) == "sa-1"
+    return process, reader
+
+
+def test_standard_output_that_nobody_reads(world, port):
+    """It is a blocking pipe, and still what is lost is said."""
+    process, reader = flooded_pipe(world, port(), 40)
+    try:
+        process.terminate()
+        err = process.communicate(timeout=STOP_SECS)[1].decode()
+    finally:
+        process.kill()
+    with open(reader) as file:
+        out = file.read().splitlines()
+    lost = [parse_line(line) for line in err.splitlines() if "event=access_log_dropped" in line]
+    events = [parse_line(line) for line in out]
+    assert None not in events
+    lost = sum(int(e["lines"]) for e in lost)
+    assert lost > 0 and len(events) + lost >= 40  # and whoever asked whether it listens
+
+
+def test_standard_output_and_error_in_one_pipe(world, port):
+    """Both logs write as the reader makes room, and no line is within another."""
+    process, reader = flooded_pipe(world, port(), 300, both=True, DEBUG=1)
+    text = b""
+    try:
+        process.terminate()
+        while chunk := os.read(reader, 1000):
+            text += chunk
+        assert process.wait(STOP_SECS) == 0
+    finally:
+        process.kill()
+        os.close(reader)
+    lines = text.decode().splitlines()
+    assert [line for line in lines if line.count("time=") != 1 or parse_line(line) is None] == []
+    assert sum("event=session" in line for line in lines) >= 60
 
 
 LOCAL = re.compile(r"<134>[A-Z][a-z]{2} [ 1-3]\d \d\d:\d\d:\d\d edgeproxy\[(\d+)\]: (.*)")

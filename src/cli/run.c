@@ -30,8 +30,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Descriptors that are not for sessions: files, listeners, epoll, metrics and
- * command line, and a reserve. */
+/* Descriptors that are not for sessions: files, listeners, epoll, clients of the metrics
+ * and control doors, and a reserve. */
 #define RESERVED_FDS 128
 /* Pipes for splicing may use one descriptor in so many. */
 #define PIPE_FD_SHARE 8
@@ -661,13 +661,13 @@ static void stop(struct runner *r, int signal)
 	r->api = NULL;
 	crew_free(r->crew);
 	r->crew = NULL;
-	access_sink_free(r->access_log);
-	r->access_log = NULL;
 	/* The last sessions have said what they learnt. */
 	if (successor_serves(r))
 		successor_leave(r);
 	else
 		state_file_save(r->state_file);
+	access_sink_free(r->access_log); /* it may wait for who reads it */
+	r->access_log = NULL;
 
 	log_begin(&l, LOG_INFO, "stopped");
 	log_uint(&l, "sessions_closed", left);

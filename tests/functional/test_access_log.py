@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import wire
-from harness import BINARY, BR, ROOT, STOP_SECS, US, base_env, parse_line, until
+from harness import BINARY, BR, ROOT, STOP_SECS, US, Proxy, base_env, parse_line, until
 from peers import Identity, Refusing
 from test_upgrade import Generations
 
@@ -316,6 +316,21 @@ def test_syslog_over_udp(world, start, collector, how):
     assert line["backend"] == "sa-1"
 
 
+@pytest.mark.skipif(subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode,
+                    reason="no host names of one's own here")
+def test_syslog_with_a_host_name_that_is_none(world, collector):
+    """The fields of the header are told apart by spaces."""
+    daemon = collector()
+    proxy = Proxy(world, dict(EDGEPROXY_ACCESS_LOG=f"syslog:{daemon.addr}"),
+                  prefix=("unshare", "--uts", "sh", "-c",
+                          'printf "a b" >/proc/sys/kernel/hostname && exec "$0"'))
+    try:
+        serve(proxy, 1)
+        assert RFC5424.fullmatch(daemon.take().decode())[2] == "-"
+    finally:
+        proxy.stop()
+
+
 def journal_fields(entry):
     """The reading side of the journal's native protocol."""
     fields = {}
@@ -555,7 +570,8 @@ def test_with_logrotate(world, start, tmp_path):
     config, places = re.subn(r"/var/log/edgeproxy/\*\.log \{", f"{folder}/*.log {{", config)
     config, kills = re.subn(r"systemctl kill .*", f"kill -USR1 {proxy.pid}", config)
     config, makes = re.subn(r"create 0640 edgeproxy edgeproxy", "create 0640", config)
-    assert (places, kills, makes) == (1, 1, 1)
+    config, users = re.subn(r"\tsu edgeproxy edgeproxy\n", "", config)
+    assert (places, kills, makes, users) == (1, 1, 1, 1)
     (tmp_path / "logrotate.conf").write_text(config)
     os.chmod(tmp_path / "logrotate.conf", 0o644)
     with Load(proxy) as load:
@@ -621,7 +637,6 @@ def test_a_full_disk(world, start, tmp_path, peer):
     and with room again the lines come."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    from harness import Proxy
     proxy = Proxy(world, dict(EDGEPROXY_ACCESS_LOG=f"file:{disk}/access.log"),
                   prefix=("unshare", "--mount", "--propagation", "private", "sh", "-c",
                           f'mount -t tmpfs -o size=64k none {disk} && exec "$0"'))

@@ -187,7 +187,8 @@ static bool take_news(struct api *a)
 static void wait_for_news(struct api *a)
 {
 	struct pollfd fds[DOOR_COUNT + 1] = {{.fd = a->wake_fd, .events = POLLIN}};
-	int wait_ms = API_TICK_MS;
+	uint64_t now_ms = clock_now_ms();
+	int wait_ms = a->tick_ms > now_ms ? (int)(a->tick_ms - now_ms) : 0;
 
 	for (int i = 0; i < DOOR_COUNT; i++) {
 		struct server *s = a->doors[i].server;
@@ -329,14 +330,17 @@ static int make_core(struct api *a, const struct api_options *options)
 	return writer_new(config->db_path, config->pop, &c->writer);
 }
 
-/* What cannot be opened stops the start, unless it is optional or another process may have it for a
- * moment. */
+/* What cannot be opened stops the start, unless it is optional: then it is tried on. */
 static int open_doors(struct api *a, char error[API_ERROR_MAX])
 {
 	for (int i = 0; i < DOOR_COUNT; i++) {
 		struct door *d = &a->doors[i];
-		int err = d->wanted && !d->optional ? door_open(d, &a->core, a->seed) : 0;
+		int err = 0;
 
+		if (d->optional)
+			door_tick(d, &a->core, a->seed, clock_now_ms());
+		else if (d->wanted)
+			err = door_open(d, &a->core, a->seed);
 		if (err != 0)
 			return refuse(error, err, "%s=%.100s: %s", door_option(d->kind), d->where,
 			              strerror(-err));

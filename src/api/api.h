@@ -51,7 +51,7 @@ bool api_wanted(const struct config *config);
 /* Listens and starts the thread. Control thread, as all below. 0; -errno with one line in error. */
 MUST_CHECK int api_new(const struct api_options *options, struct api **ret_api,
                        char error[API_ERROR_MAX]);
-/* Ends the thread, its connections and its socket. NULL-safe. */
+/* Ends the thread, its connections and its sockets. NULL-safe. */
 void api_free(struct api *a);
 /* A new table, a new database; a reference is taken. */
 void api_post_table(struct api *a, struct table *table);

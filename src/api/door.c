@@ -161,7 +161,8 @@ void door_tick(struct door *d, struct core *core, uint64_t seed, uint64_t now_ms
 		return;
 	d->retry_at_ms = now_ms + d->retry_ms;
 	d->retry_ms = 2 * d->retry_ms < DOOR_RETRY_MAX_MS ? 2 * d->retry_ms : DOOR_RETRY_MAX_MS;
-	if (!d->complained && (now_ms - d->since_ms >= DOOR_QUIET_MS || err == -EACCES))
+	/* Waiting helps where somebody else goes. */
+	if (!d->complained && (err != -EADDRINUSE || now_ms - d->since_ms >= DOOR_QUIET_MS))
 		complain(d, err);
 }
 

@@ -1,5 +1,5 @@
 /* A door: one place where the API's thread listens, and the HTTP server behind it. A row of
- * doors.def each. The API thread, but for door_read() and the first door_open(). */
+ * doors.def each. The API thread, and before it runs whoever starts it. */
 #ifndef API_DOOR_H
 #define API_DOOR_H
 
@@ -36,7 +36,7 @@ enum door_bit {
 /* An address that is taken is tried again after so long, then ever less often. */
 #define DOOR_RETRY_MS 100
 #define DOOR_RETRY_MAX_MS 5000
-/* And is logged after so long. */
+/* And is logged after so long; another error is at once. */
 #define DOOR_QUIET_MS 5000
 
 struct door {
@@ -60,7 +60,7 @@ const char *door_option(enum door_kind kind);
 
 /* What the configuration says of it; opens nothing. 0; -EINVAL: d->where is no address. */
 MUST_CHECK int door_read(const struct config *config, enum door_kind kind, struct door *ret_door);
-/* Listens. 0 or -errno. */
+/* Listens. 0 or -errno (-EADDRINUSE: somebody else does). */
 MUST_CHECK int door_open(struct door *d, struct core *core, uint64_t seed);
 /* Tries again where it is due, and says once when that takes long. */
 void door_tick(struct door *d, struct core *core, uint64_t seed, uint64_t now_ms);

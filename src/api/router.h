@@ -20,7 +20,7 @@ struct api_route {
 	const char *method;
 	const char *pattern;
 	bool needs_token; /* where there are tokens */
-	unsigned doors;   /* bits of enum door_kind */
+	unsigned doors;   /* of enum door_bit */
 };
 extern const struct api_route api_routes[ROUTE_COUNT];
 

@@ -57,9 +57,18 @@ static void write_all(const char *data, size_t len)
 
 static ssize_t write_lines(void *arg, const char *lines, size_t len)
 {
+	size_t done = 0;
+
 	(void)arg;
 	log_ring_note(lines, len);
-	write_all(lines, len);
+	/* Other processes of an upgrade, and an access log on standard output, may have the same
+	 * pipe. */
+	while (done < len) {
+		size_t n = log_writer_piece(lines + done, len - done);
+
+		write_all(lines + done, n);
+		done += n;
+	}
 	return (ssize_t)len;
 }
 

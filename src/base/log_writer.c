@@ -11,6 +11,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -75,7 +76,8 @@ static bool rest(struct log_writer *w, bool wait)
 	return give_up;
 }
 
-static void write_batch(struct log_writer *w, const char *lines, size_t len)
+/* False: it had to be given up, and perhaps within a line: nothing may be written behind that. */
+static bool write_batch(struct log_writer *w, const char *lines, size_t len)
 {
 	bool give_up = false;
 
@@ -87,11 +89,12 @@ static void write_batch(struct log_writer *w, const char *lines, size_t len)
 			len -= (size_t)n;
 		} else if (give_up) {
 			lose(w, lines, len);
-			return;
+			return false;
 		} else {
 			give_up = rest(w, n != -EAGAIN);
 		}
 	}
+	return true;
 }
 
 /* With the lock held. False: there is nothing more to do, ever. */
@@ -111,6 +114,7 @@ static void *run(void *arg)
 {
 	static const struct timespec batch = {.tv_nsec = LOG_BATCH_NS};
 	struct log_writer *w = arg;
+	bool given_up = false;
 
 	pthread_setname_np(pthread_self(), w->options.name);
 	pthread_mutex_lock(&w->lock);
@@ -132,9 +136,13 @@ static void *run(void *arg)
 		w->used = 0;
 		w->woken = false;
 		pthread_mutex_unlock(&w->lock);
-		if (woken)
-			(void)w->options.write(w->options.arg, lines, 0);
-		write_batch(w, lines, len);
+		if (given_up) {
+			lose(w, lines, len);
+		} else {
+			if (woken)
+				(void)w->options.write(w->options.arg, lines, 0);
+			given_up = !write_batch(w, lines, len);
+		}
 		tell(w, false);
 		pthread_mutex_lock(&w->lock);
 	}
@@ -210,4 +218,14 @@ uint64_t log_writer_dropped(struct log_writer *w)
 	uint64_t lost = w->lost;
 	pthread_mutex_unlock(&w->lock);
 	return lost;
+}
+
+size_t log_writer_piece(const char *lines, size_t len)
+{
+	const char *end;
+
+	if (len <= PIPE_BUF)
+		return len;
+	end = memrchr(lines, '\n', PIPE_BUF);
+	return end != NULL ? (size_t)(end - lines) + 1 : PIPE_BUF;
 }

@@ -27,7 +27,8 @@ struct log_writer_options {
 	/* Both are called by the thread alone. write: len bytes that end with a line; they begin
 	 * with one too unless part of it has been taken. Returns how many it took; it is called
 	 * again with the rest. -EAGAIN: nothing, after a wait of its own, call again; another
-	 * -errno: nothing, call again after LOG_RETRY_MS. With len 0 after log_writer_wake(). */
+	 * -errno: nothing, call again after LOG_RETRY_MS. With len 0 after log_writer_wake(). Not
+	 * called any more once lines had to be given up, at the end. */
 	ssize_t (*write)(void *arg, const char *lines, size_t len);
 	/* So many lines have been dropped since this was last called. */
 	void (*dropped)(void *arg, uint64_t lines);
@@ -71,6 +72,9 @@ void log_writer_put(struct log_writer *w, const char *line, size_t len, bool min
 /* Any thread: write() is called soon, whether there are lines or not, and a wait of LOG_RETRY_MS is
  * cut short. */
 void log_writer_wake(struct log_writer *w);
+/* For write(): how many of the len bytes, which end with a line, to write at once where somebody
+ * else may write as well. A pipe takes a piece as a whole (PIPE_BUF), so no line is torn. Pure. */
+size_t log_writer_piece(const char *lines, size_t len);
 /* Lines dropped so far. Any thread. */
 uint64_t log_writer_dropped(struct log_writer *w);
 

@@ -30,8 +30,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Descriptors that are not for sessions: files, listeners, epoll, metrics and
- * command line, and a reserve. */
+/* Descriptors that are not for sessions: files, listeners, epoll, clients of the metrics
+ * and control doors, and a reserve. */
 #define RESERVED_FDS 128
 /* Pipes for splicing may use one descriptor in so many. */
 #define PIPE_FD_SHARE 8
@@ -180,7 +180,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
-	/* Blocked before any thread starts, so that all inherit it. */
+	/* Blocked before any thread starts, so that all inherit it, as does a successor. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	/* splice() to a closed socket has no MSG_NOSIGNAL. */
 	signal(SIGPIPE, SIG_IGN);
@@ -661,13 +661,13 @@ static void stop(struct runner *r, int signal)
 	r->api = NULL;
 	crew_free(r->crew);
 	r->crew = NULL;
-	access_sink_free(r->access_log);
-	r->access_log = NULL;
 	/* The last sessions have said what they learnt. */
 	if (successor_serves(r))
 		successor_leave(r);
 	else
 		state_file_save(r->state_file);
+	access_sink_free(r->access_log); /* it may wait for who reads it */
+	r->access_log = NULL;
 
 	log_begin(&l, LOG_INFO, "stopped");
 	log_uint(&l, "sessions_closed", left);
@@ -718,13 +718,13 @@ int run_main(void)
 	int err;
 
 	fill_standard_fds();
+	r.signal_fd = open_signals(); /* SIGUSR1 ends who does not expect it: soon */
 	r.path = successor_path();
 	predecessor_find(&r);
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
 	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
 	          (enum log_format)r.config.log_format);
-	r.signal_fd = open_signals();
 	err = log_start();
 	if (err == 0)
 		err = watchdog_start((enum watchdog_mode)r.config.watchdog);

@@ -192,7 +192,7 @@ static int spawn(struct runner *r, int link)
 	char command[] = "run", variable[64], *argv[] = {(char *)(uintptr_t)r->path, command, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
-	sigset_t none, defaults;
+	sigset_t defaults;
 	char **env;
 	int err;
 
@@ -200,7 +200,9 @@ static int spawn(struct runner *r, int link)
 	env = environment(variable);
 	if (env == NULL)
 		return -ENOMEM;
-	sigemptyset(&none);
+	/* The signals that this process obeys stay blocked in the new one, which blocks them as
+	 * well: whoever signals all processes that there are must not end one that has just begun.
+	 */
 	sigemptyset(&defaults);
 	sigaddset(&defaults, SIGPIPE);
 	sigaddset(&defaults, SIGXFSZ);
@@ -208,10 +210,8 @@ static int spawn(struct runner *r, int link)
 	posix_spawnattr_init(&attributes);
 	err = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);
 	if (err == 0) {
-		posix_spawnattr_setsigmask(&attributes, &none);
 		posix_spawnattr_setsigdefault(&attributes, &defaults);
-		posix_spawnattr_setflags(&attributes,
-		                         POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
 		err = posix_spawn(&r->successor.pid, r->path, &actions, &attributes, argv, env);
 	}
 	posix_spawn_file_actions_destroy(&actions);

@@ -57,16 +57,14 @@ static const char *advice(int err)
 		return "make room on its disk; lines wait in memory, then they are dropped";
 	case EFBIG:
 		return "its size is limited (ulimit -f): rotate it; lines wait in memory, then "
-		       "they "
-		       "are dropped";
+		       "they are dropped";
 	case EACCES:
 	case EPERM:
 	case EROFS:
 		return "let the user of this process write there; it is tried again each second";
 	case ENXIO:
 		return "nobody reads the FIFO: start its reader; lines wait in memory, then they "
-		       "are "
-		       "dropped";
+		       "are dropped";
 	case ENOENT:
 	case ECONNREFUSED:
 		return "nobody is there: start who should be; lines wait in memory, then they are "
@@ -270,6 +268,16 @@ static int open_first(struct access_sink *s)
 	return 0;
 }
 
+/* For syslog_message_rfc5424(). */
+static void read_host(char host[HOST_MAX])
+{
+	if (gethostname(host, HOST_MAX - 1) != 0)
+		host[0] = '\0';
+	for (const char *p = host; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~')
+			host[0] = '\0';
+}
+
 int access_sink_new(const struct log_target *target, struct access_sink **ret_sink)
 {
 	struct access_sink *s = calloc(1, sizeof(*s));
@@ -282,8 +290,7 @@ int access_sink_new(const struct log_target *target, struct access_sink **ret_si
 	log_writer_init(&s->writer);
 	log_file_init(&s->file, target->kind == LOG_TARGET_FILE ? s->target.path : NULL);
 	log_socket_init(&s->socket, &s->target);
-	if (gethostname(s->host, sizeof(s->host) - 1) != 0)
-		s->host[0] = '\0';
+	read_host(s->host);
 	err = open_first(s);
 	if (err == 0)
 		err = log_writer_start(&s->writer,

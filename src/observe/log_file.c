@@ -1,15 +1,16 @@
 /* Appends to a file that is not ours alone. Processes of an upgrade append to the same one, so it
  * is O_APPEND, and what is no regular file gets whole lines in pieces that the kernel does not mix
- * with those of others (PIPE_BUF). Nothing here blocks on the other side: a FIFO that nobody opens
- * or reads is an error or a short wait.
+ * with those of others. Nothing here blocks on the other side: a FIFO that nobody opens or reads,
+ * or a standard output, is an error or a short wait.
  *
  * Rotation: before each write the path is looked at. When another file is there, that is written
  * from now on, signal or not, and each process of an upgrade sees it for itself. */
 #include "observe/log_file.h"
 
+#include "base/log_writer.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -98,22 +99,24 @@ int log_file_follow(struct log_file *f, uint64_t now_ms)
 	return err == 0 ? 1 : err;
 }
 
-/* Bytes of as many whole lines as are written in one piece. */
-static size_t piece(const struct log_file *f, const char *lines, size_t len)
-{
-	const char *end;
-
-	if (f->regular || len <= PIPE_BUF)
-		return len;
-	end = memrchr(lines, '\n', PIPE_BUF);
-	return end != NULL ? (size_t)(end - lines) + 1 : PIPE_BUF;
-}
-
 static bool wait_for_reader(int fd)
 {
 	struct pollfd writable = {.fd = fd, .events = POLLOUT};
 
 	return poll(&writable, 1, LOG_FILE_WAIT_MS) > 0;
+}
+
+/* Like write(2), but -1 with EAGAIN when the reader is behind, also where the descriptor blocks:
+ * standard output is shared with whoever started us, so that is not ours to change. */
+static ssize_t write_some(const struct log_file *f, const char *lines, size_t len)
+{
+	if (f->regular)
+		return write(f->fd, lines, len);
+	if (!wait_for_reader(f->fd)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(f->fd, lines, log_writer_piece(lines, len));
 }
 
 ssize_t log_file_write(struct log_file *f, const char *lines, size_t len)
@@ -123,14 +126,12 @@ ssize_t log_file_write(struct log_file *f, const char *lines, size_t len)
 	int err = 0;
 
 	while (err == 0 && done < len) {
-		ssize_t n = write(f->fd, lines + done, piece(f, lines + done, len - done));
+		ssize_t n = write_some(f, lines + done, len - done);
 
 		if (n > 0)
 			done += (size_t)n;
 		else if (n == 0)
 			err = EIO;
-		else if (errno == EAGAIN)
-			err = wait_for_reader(f->fd) ? 0 : EAGAIN;
 		else if (errno != EINTR)
 			err = errno;
 	}

@@ -2,6 +2,7 @@
 and nothing that is not said."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import wire
-from harness import BINARY, BR, ROOT, STOP_SECS, US, base_env, parse_line, until
+from harness import BINARY, BR, ROOT, STOP_SECS, US, Proxy, base_env, parse_line, until
 from peers import Identity, Refusing
 from test_upgrade import Generations
 
@@ -233,6 +234,59 @@ def test_standard_output(world, port):
     assert "event=ready" in err and "event=session" not in err
 
 
+def flooded_pipe(world, addr, clients, **how):
+    """A proxy whose standard output is a pipe of one page that nobody reads, after so many clients."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    both = how.pop("both", False)
+    process = subprocess.Popen(
+        [str(BINARY)], env=base_env(world, dict(EDGEPROXY_ACCESS_LOG="stdout",
+                                                EDGEPROXY_LISTEN_ADDR=addr, **how)),
+        stdin=subprocess.DEVNULL, stdout=writer, stderr=writer if both else subprocess.PIPE)
+    os.close(writer)
+    to = (addr.split(":")[0], int(addr.split(":")[1]))
+    until(lambda: listens(to), "a listener")
+    for _ in range(clients):
+        with socket.create_connection(to, timeout=STOP_SECS) as sock:
+            sock.sendall(wire.header(2, (BR, 5555), to))
+            assert wire.read_line(sock) == "sa-1"
+    return process, reader
+
+
+def test_standard_output_that_nobody_reads(world, port):
+    """It is a blocking pipe, and still what is lost is said."""
+    process, reader = flooded_pipe(world, port(), 40)
+    try:
+        process.terminate()
+        err = process.communicate(timeout=STOP_SECS)[1].decode()
+    finally:
+        process.kill()
+    with open(reader) as file:
+        out = file.read().splitlines()
+    lost = [parse_line(line) for line in err.splitlines() if "event=access_log_dropped" in line]
+    events = [parse_line(line) for line in out]
+    assert None not in events
+    lost = sum(int(e["lines"]) for e in lost)
+    assert lost > 0 and len(events) + lost >= 40  # and whoever asked whether it listens
+
+
+def test_standard_output_and_error_in_one_pipe(world, port):
+    """Both logs write as the reader makes room, and no line is within another."""
+    process, reader = flooded_pipe(world, port(), 300, both=True, DEBUG=1)
+    text = b""
+    try:
+        process.terminate()
+        while chunk := os.read(reader, 1000):
+            text += chunk
+        assert process.wait(STOP_SECS) == 0
+    finally:
+        process.kill()
+        os.close(reader)
+    lines = text.decode().splitlines()
+    assert [line for line in lines if line.count("time=") != 1 or parse_line(line) is None] == []
+    assert sum("event=session" in line for line in lines) >= 60
+
+
 LOCAL = re.compile(r"<134>[A-Z][a-z]{2} [ 1-3]\d \d\d:\d\d:\d\d edgeproxy\[(\d+)\]: (.*)")
 RFC5424 = re.compile(r"<134>1 (\S+) (\S+) edgeproxy (\d+) (\S+) - (.*)")
 
@@ -260,6 +314,21 @@ def test_syslog_over_udp(world, start, collector, how):
     assert session[2] == socket.gethostname()
     assert int(session[3]) == proxy.pid
     assert line["backend"] == "sa-1"
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode,
+                    reason="no host names of one's own here")
+def test_syslog_with_a_host_name_that_is_none(world, collector):
+    """The fields of the header are told apart by spaces."""
+    daemon = collector()
+    proxy = Proxy(world, dict(EDGEPROXY_ACCESS_LOG=f"syslog:{daemon.addr}"),
+                  prefix=("unshare", "--uts", "sh", "-c",
+                          'printf "a b" >/proc/sys/kernel/hostname && exec "$0"'))
+    try:
+        serve(proxy, 1)
+        assert RFC5424.fullmatch(daemon.take().decode())[2] == "-"
+    finally:
+        proxy.stop()
 
 
 def journal_fields(entry):
@@ -501,7 +570,8 @@ def test_with_logrotate(world, start, tmp_path):
     config, places = re.subn(r"/var/log/edgeproxy/\*\.log \{", f"{folder}/*.log {{", config)
     config, kills = re.subn(r"systemctl kill .*", f"kill -USR1 {proxy.pid}", config)
     config, makes = re.subn(r"create 0640 edgeproxy edgeproxy", "create 0640", config)
-    assert (places, kills, makes) == (1, 1, 1)
+    config, users = re.subn(r"\tsu edgeproxy edgeproxy\n", "", config)
+    assert (places, kills, makes, users) == (1, 1, 1, 1)
     (tmp_path / "logrotate.conf").write_text(config)
     os.chmod(tmp_path / "logrotate.conf", 0o644)
     with Load(proxy) as load:
@@ -567,7 +637,6 @@ def test_a_full_disk(world, start, tmp_path, peer):
     and with room again the lines come."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    from harness import Proxy
     proxy = Proxy(world, dict(EDGEPROXY_ACCESS_LOG=f"file:{disk}/access.log"),
                   prefix=("unshare", "--mount", "--propagation", "private", "sh", "-c",
                           f'mount -t tmpfs -o size=64k none {disk} && exec "$0"'))

@@ -465,6 +465,23 @@ def test_the_old_one_is_killed_in_the_middle(db, start, peer, port):
         proxy.stopped = True
 
 
+def children(pid):
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_the_access_log_is_rotated_while_the_new_one_starts(generations):
+    """Whoever rotates signals every process that there is; one that has just begun must not die of
+    it."""
+    chain = generations()
+    mark = chain.proxy.mark()
+    chain.ask()
+    born = until(lambda: children(chain.newest), "a new process", pause=0)[0]
+    while not chain.proxy.log.find("ready", since=mark):
+        assert not chain.proxy.log.find("upgrade_failed", since=mark)
+        os.kill(born, signal.SIGUSR1)
+    chain.pids.append(born)
+
+
 def test_told_to_stop_in_the_middle(db, generations, peer):
     """Neither process is left."""
     db.add("sa-1", peer(Identity, "sa-1"))

@@ -56,18 +56,23 @@ static void tell(void *arg, uint64_t lines)
 static struct side side;
 static struct log_writer writer;
 
-static int begin(void **state)
+static int begin_writing(ssize_t (*write)(void *arg, const char *lines, size_t len))
 {
-	(void)state;
 	memset(&side, 0, sizeof(side));
 	log_writer_init(&writer);
 	return log_writer_start(&writer, &(struct log_writer_options){
 						 .name = "test",
-						 .write = take,
+						 .write = write,
 						 .dropped = tell,
 						 .dropped_every_ms = 1000,
 						 .arg = &side,
 					 });
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	return begin_writing(take);
 }
 
 static void until_called(unsigned calls)
@@ -139,6 +144,37 @@ static void what_is_left_at_the_end_is_counted(void **state)
 	assert_int_equal(atomic_load(&side.told), 3);
 }
 
+static ssize_t take_all_but_one(void *arg, const char *lines, size_t len)
+{
+	struct side *s = arg;
+
+	if (len == 0 || lines[0] != 'o')
+		return take(arg, lines, len);
+	atomic_fetch_add(&s->calls, 1);
+	return -ENOSPC;
+}
+
+static int begin_with_one_stuck(void **state)
+{
+	(void)state;
+	if (begin_writing(take_all_but_one) != 0)
+		return -1;
+	put("one\n");
+	return 0;
+}
+
+/* Part of the line that was given up may have been taken: nothing may come behind that. */
+static void what_was_given_up_is_the_end(void **state)
+{
+	(void)state;
+	until_called(1);
+	put("two\n");
+	assert_true(log_writer_stop(&writer));
+	assert_int_equal(side.len, 0);
+	assert_int_equal(log_writer_dropped(&writer), 2);
+	assert_int_equal(atomic_load(&side.told), 2);
+}
+
 static ssize_t failing = -EIO, behind = -EAGAIN;
 
 static int begin_with(void **state, ssize_t *answer)
@@ -188,6 +224,7 @@ int main(void)
 		cmocka_unit_test_setup(a_wake_without_lines, begin),
 		cmocka_unit_test_setup(what_is_left_at_the_end_is_counted, begin_failing),
 		cmocka_unit_test_setup(what_is_left_at_the_end_is_counted, begin_behind),
+		cmocka_unit_test_setup(what_was_given_up_is_the_end, begin_with_one_stuck),
 		cmocka_unit_test_setup(all_that_was_put_is_taken_or_counted, begin),
 	};
 

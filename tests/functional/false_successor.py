@@ -11,6 +11,7 @@ import struct
 import sys
 
 HELLO, COUNTS, SOCKETS, START, READY, STATE, TAKEN, GO, ACCEPTING = range(1, 10)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a successor begins with the proxy's mask
 link = socket.socket(fileno=int(os.environ["EDGEPROXY_UPGRADE_FD"]))
 link.setblocking(True)
 wire_bytes = 0

@@ -105,6 +105,8 @@ def tidy():
         failed = output_of(["ninja", "-C", folder, "build.ninja"])  # sources may have come or gone
     else:
         failed = output_of(["env", "CC=clang", "meson", "setup", folder, "-Dtests=false"])
+    if not failed:
+        failed = output_of(["ninja", "-C", folder, "page_build.h"])  # sources include it
     yield from failed
     if not failed:
         for line in each(["clang-tidy", "--quiet", "-p", folder], files("src/**/*.c")):

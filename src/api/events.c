@@ -247,7 +247,7 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 {
 	struct events_query query = {0};
 	uint64_t now_ns = clock_now_ns();
-	uint64_t next;
+	uint64_t next, lost;
 	struct event e;
 	struct timespec wall;
 	bool more = false;
@@ -277,9 +277,9 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 	/* Numbers begin anew with the process: who asks with an old one is told the present one. */
 	if (next > event_log_latest(c->event_log))
 		next = event_log_latest(c->event_log);
+	lost = history_lost(c->history) + log_ring_lost();
 	reply_json(r, 200,
 	           json_pack("{s:o, s:I, s:b, s:I, s:I}", "events", l.events, "next",
-	                     (json_int_t)next, "more", (int)more, "lost",
-	                     (json_int_t)(history_lost(c->history) + log_ring_lost()), "started_ms",
-	                     (json_int_t)c->started_ms));
+	                     (json_int_t)next, "more", (int)more, "lost", (json_int_t)lost,
+	                     "started_ms", (json_int_t)c->started_ms));
 }

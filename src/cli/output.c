@@ -189,6 +189,7 @@ void text_table_print(const struct text_table *t)
 {
 	size_t width[TEXT_TABLE_COLUMNS_MAX];
 
+	CHECK(t->column_count > 0);
 	memcpy(width, t->width, sizeof(width));
 	fit(t, width);
 	for (size_t i = 0; i < t->column_count; i++)

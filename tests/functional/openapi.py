@@ -116,6 +116,7 @@ class Document:
             if body:
                 raise Broken(f"{status} with a body: {body[:100]!r}")
             return
+        content = {kind.split(";")[0]: what for kind, what in content.items()}
         media = headers.get("Content-Type", "").split(";")[0]
         if media not in content:
             raise Broken(f"{status} is of type {media}")

@@ -295,12 +295,14 @@ def first_event(answer):
     return b""
 
 
-def exchange(addr, data, patience_secs=60):
-    """The answer to these bytes: status, headers, body; None where there was none."""
+def exchange(addr, data, patience_secs=60, whole=True):
+    """The answer to these bytes: status, headers, body; None where there was none. After a whole
+    request nothing is ended: libmicrohttpd takes that for the end of a client that waits."""
     with socket.create_connection(addr, timeout=patience_secs) as sock:
         try:
             sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
+            if not whole:
+                sock.shutdown(socket.SHUT_WR)
         except (ConnectionError, OSError):
             pass  # an answer may have come before the end of a body that is too long
         answer = http.client.HTTPResponse(sock, method=data.split(b" ", 1)[0].decode("latin-1"))
@@ -334,14 +336,26 @@ def hold(document, request, answer):
     document.hold(request.method, request.target, status, headers, body)
 
 
+# Not expected to succeed: what ends sessions is not sent (one pings all the time), chance finds no
+# session's id, and one is answered at the control socket only. test_control.py has them all.
+SPARED = {"DELETE /api/v1/sessions", "DELETE /api/v1/sessions/{id}", "GET /api/v1/sessions/{id}",
+          "GET /api/v1/clients"}
+
+
+def ends_sessions(request):
+    return request.method == "DELETE" and request.target.startswith("/api/v1/sessions")
+
+
 def fuzz(addr, document, seed, count, ping=lambda: None):
     """Returns how often each operation gave each status."""
     generator = Generator(document, seed)
     seen = {}
     for n in range(count):
         request, data = generator.next()
+        if ends_sessions(request):
+            continue
         # Half a request is waited for by the API; not here.
-        answer = exchange(addr, data, 60 if request.is_http else 0.1)
+        answer = exchange(addr, data, 60 if request.is_http else 0.1, request.is_http)
         try:
             hold(document, request, answer)
         except openapi.Broken as broken:
@@ -383,7 +397,7 @@ def test_answers_are_as_documented(api, seed):
     seen = fuzz(api.api, api.document, seed, REQUESTS, api.ping)
     # It has come to each operation, with success, and to most of what may be wrong.
     assert {operation for operation, status in seen if status < 300} == {
-        str(operation) for operation in api.document.operations}
+        str(operation) for operation in api.document.operations} - SPARED
     assert {200, 201, 304, 400, 404, 405, 409, 412, 413, 415} <= {status for _, status in seen}
     assert not api.log.find("row_quarantined"), "what was accepted routes nobody"
     assert not api.log.find("api_database_failed")

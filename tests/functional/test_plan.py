@@ -23,9 +23,10 @@ def see(proxy, *clients):
     """Clients come, and the proxy has noticed."""
     for client in clients:
         assert proxy.label(client)
-    until(lambda: json.loads(run_cli("events", "--json", "--kind", "routed",
-                                     env=proxy.control).stdout.splitlines()[-1:][0] or "{}")
-          .get("client") == clients[-1], "the last client is known")
+    def last():
+        lines = run_cli("events", "--json", "--kind", "routed", env=proxy.control).stdout.splitlines()
+        return json.loads(lines[-1])["client"] if lines else None
+    until(lambda: last() == clients[-1], "the last client is known")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@
 #include "net/socket.h"
 #include "proxy/access_log.h"
 #include "proxy/admission.h"
+#include "proxy/deadline.h"
 #include "proxy/dial.h"
 #include "proxy/sweep.h"
 #include "proxy/waiting.h"
@@ -49,97 +50,6 @@ void session_move(struct session *s, enum session_state next)
 {
 	CHECK((allowed[s->state] >> next & 1u) != 0);
 	s->state = (uint8_t)next;
-}
-
-/* What ends a relaying session when nothing moves any more, and after how long: whoever is being
- * waited for is at fault. */
-static enum close_reason idle_limit(const struct session *s, uint64_t *ret_ms)
-{
-	const struct config *c = s->worker->shared->config;
-
-	if (relay_pending(&s->dir[CLIENT])) {
-		*ret_ms = c->server_timeout_ms;
-		return CLOSE_SERVER_TIMEOUT;
-	}
-	if (relay_pending(&s->dir[BACKEND])) {
-		*ret_ms = c->client_timeout_ms;
-		return CLOSE_CLIENT_TIMEOUT;
-	}
-	if (s->dir[BACKEND].state == RELAY_ENDED) {
-		*ret_ms = c->client_fin_timeout_ms;
-		return CLOSE_CLIENT_FIN_TIMEOUT;
-	}
-	if (s->dir[CLIENT].state == RELAY_ENDED) {
-		*ret_ms = c->server_fin_timeout_ms;
-		return CLOSE_SERVER_FIN_TIMEOUT;
-	}
-	if (c->server_timeout_ms < c->client_timeout_ms) {
-		*ret_ms = c->server_timeout_ms;
-		return CLOSE_SERVER_TIMEOUT;
-	}
-	*ret_ms = c->client_timeout_ms;
-	return CLOSE_CLIENT_TIMEOUT;
-}
-
-/* Has neither side sent a byte, nor ended? Where a backend speaks first, its word counts: such a
- * client has nothing to say yet. */
-static bool nothing_said(const struct session *s)
-{
-	for (unsigned side = 0; side < 2; side++)
-		if (s->dir[side].bytes != 0 || s->dir[side].state != RELAY_FLOWING ||
-		    relay_pending(&s->dir[side]))
-			return false;
-	return true;
-}
-
-/* By when something must have been said; UINT64_MAX: no limit. */
-static uint64_t first_byte_deadline_ms(const struct session *s)
-{
-	uint64_t timeout_ms = s->worker->shared->config->first_byte_timeout_ms;
-
-	if (timeout_ms == 0 || !nothing_said(s))
-		return UINT64_MAX;
-	return (s->accept_ns + (uint64_t)s->queue_us * 1000) / 1000000 + timeout_ms;
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-/* In full; it is less than 2^31 ms away as long as it matters. */
-static uint64_t due_ms(const struct session *s)
-{
-	uint64_t now_ms = s->worker->now_ms;
-
-	return now_ms + (uint64_t)(int64_t)(int32_t)(s->due_ms - (uint32_t)now_ms);
-}
-
-static uint64_t deadline_ms(const struct session *s)
-{
-	uint64_t limit_ms;
-
-	switch ((enum session_state)s->state) {
-	case SESSION_HEADER:
-		return s->accept_ns / 1000000 + s->worker->shared->config->proxy_header_timeout_ms;
-	case SESSION_DIAL:
-		return earlier(s->dial->try_deadline_ms, s->dial->deadline_ms);
-	case SESSION_QUEUE:
-		return s->dial->queue_deadline_ms;
-	case SESSION_RELAY:
-		idle_limit(s, &limit_ms);
-		limit_ms += s->active_ms;
-		if (s->ending || !s->settled)
-			limit_ms = earlier(limit_ms, due_ms(s));
-		limit_ms = earlier(limit_ms, first_byte_deadline_ms(s));
-		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
-	case SESSION_ABORT:
-		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->active_ms);
-	case SESSION_CLOSED:
-		break;
-	}
-	CHECK(false);
-	return 0;
 }
 
 void session_arm(struct session *s)
@@ -545,18 +455,18 @@ static void relay_timeout(struct session *s, uint64_t now_ms)
 	enum close_reason reason;
 	uint64_t limit_ms;
 
-	if (!s->settled && now_ms >= due_ms(s)) {
+	if (!s->settled && now_ms >= deadline_due_ms(s)) {
 		note_success(s);
 		session_settle(s);
 	}
-	if (s->ending && now_ms >= due_ms(s)) {
+	if (s->ending && now_ms >= deadline_due_ms(s)) {
 		sweep_end(s);
 		return;
 	}
-	reason = idle_limit(s, &limit_ms);
+	reason = deadline_idle(s, &limit_ms);
 	if (now_ms >= s->active_ms + limit_ms)
 		session_close(s, reason);
-	else if (now_ms >= first_byte_deadline_ms(s))
+	else if (now_ms >= deadline_first_byte_ms(s))
 		session_close(s, CLOSE_FIRST_BYTE_TIMEOUT);
 	else if (s->dial != NULL && now_ms >= s->dial->deadline_ms)
 		commit(s);

@@ -1,15 +1,13 @@
 /* The live state of backends. A table says what a backend should be; here is what it is now, under
  * a slot that stays the same from table to table.
  *
- * Three kinds of memory, by who touches them. The connection counts are a dense array of atomics:
- * every worker adds to them and every decision scans them, so nothing else lies between. The slots
- * beside them (id, generation, number of tables that hold it) change only in the control thread,
- * and only while nobody holds the slot; the count of holders is atomic because the last user of a
- * table, in whatever thread, lets go, and so are the marks of a slot (faults, weight
- * percentage, trials, ramp, grace).
- * The outcomes of connections are workers' to add and the control thread's to read; that it need
- * not read them all each time, a bit says which slots have failed. The index from id to slot is the
- * control thread's alone.
+ * Three kinds of memory (live_memory.h), by who touches them. The connection counts are a dense
+ * array of atomics: every worker adds to them and every decision scans them, so nothing else lies
+ * between. The slots beside them (id, generation, number of tables that hold it) change only in the
+ * control thread, and only while nobody holds the slot; the count of holders is atomic because the
+ * last user of a table, in whatever thread, lets go, and so are the marks of a slot and the
+ * outcomes of its connections (live_marks.c). The index from id to slot is the control thread's
+ * alone.
  *
  * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
  * and the table holds the slot. When the control thread reads no holders (acquire, against the
@@ -28,6 +26,7 @@
 
 #include "base/hash.h"
 #include "route/limits.h"
+#include "route/live_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,59 +41,9 @@
 _Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "a count is laid out as a number");
 
 #define BUCKETS_MIN 64
-#define FAILED_WORDS (LIVE_SLOTS_MAX / LIVE_SLOTS_A_WORD)
 
 /* Of counts that processes share: "epCNT", and the version of the layout. */
 #define COUNTS_MAGIC UINT64_C(0x6570434e54000001)
-
-struct slot {
-	char *id;                    /* NULL: not given out */
-	atomic_uint holders;         /* tables */
-	_Atomic uint32_t generation; /* 0: never given out */
-	uint32_t next;               /* in its bucket, or in the free list; or LIVE_NO_SLOT */
-	uint32_t id_hash;
-	_Atomic uint8_t faults;         /* enum live_fault, or-ed */
-	_Atomic uint8_t weight_percent; /* 0..100 */
-	_Atomic uint8_t trials;         /* clients that may still try an ejected backend */
-	_Atomic uint8_t ramp;           /* percent, or LIVE_NO_RAMP */
-	_Atomic uint32_t grace_until_s; /* 0: none */
-};
-
-struct outcomes {
-	_Atomic uint64_t connects;
-	_Atomic uint32_t rtt_us; /* smoothed; 0: none yet */
-	_Atomic uint32_t successes;
-	_Atomic uint32_t failures;
-	_Atomic uint32_t failures_in_a_row;
-};
-
-/* What processes share, as it lies in memory. The total is on a cache line of its own: every
- * connection of every worker passes there. */
-struct counts {
-	uint64_t magic;
-	_Alignas(64) _Atomic uint32_t total;
-	_Alignas(64) _Atomic uint32_t connections[LIVE_SLOTS_MAX]; /* by slot */
-};
-
-struct live {
-	struct counts *counts; /* of all processes */
-	struct counts *own;    /* of this one; NULL: there are no others */
-	int counts_fd;
-	int own_fd;
-	_Atomic uint32_t *connections; /* = counts->connections */
-	struct slot *slots;            /* LIVE_SLOTS_MAX */
-	struct outcomes *outcomes;     /* LIVE_SLOTS_MAX */
-	_Atomic uint64_t *failed; /* a bit a slot: has failed since the control thread looked */
-	_Atomic uint32_t slot_end;
-	_Atomic uint32_t fault_version;
-
-	/* The control thread's. */
-	uint32_t *buckets; /* heads of chains of slots, by id; a power of two */
-	uint32_t bucket_count;
-	uint32_t used; /* slots given out now */
-	uint32_t free; /* head of the list of slots taken back */
-	bool frozen;
-};
 
 /* Zeroed address space, filled page by page: not by huge pages, which would fill it at once. */
 static void *map_lazily(size_t bytes)
@@ -166,7 +115,7 @@ static struct live *live_make(void)
 	l->buckets = buckets_new(BUCKETS_MIN);
 	l->slots = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->slots));
 	l->outcomes = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->outcomes));
-	l->failed = map_lazily(FAILED_WORDS * sizeof(*l->failed));
+	l->failed = map_lazily(LIVE_FAILED_WORDS * sizeof(*l->failed));
 	if (l->buckets != NULL && l->slots != NULL && l->outcomes != NULL && l->failed != NULL)
 		return l;
 	live_free(l);
@@ -230,7 +179,7 @@ void live_free(struct live *l)
 	end = l->slots != NULL ? live_slot_end(l) : 0;
 	for (uint32_t i = 0; i < end; i++)
 		free(l->slots[i].id);
-	unmap(l->failed, FAILED_WORDS * sizeof(*l->failed));
+	unmap(l->failed, LIVE_FAILED_WORDS * sizeof(*l->failed));
 	unmap(l->outcomes, LIVE_SLOTS_MAX * sizeof(*l->outcomes));
 	unmap(l->slots, LIVE_SLOTS_MAX * sizeof(*l->slots));
 	unmap(l->counts, sizeof(*l->counts));
@@ -525,213 +474,6 @@ void live_release(struct live *l, uint32_t slot)
 	if (l->own != NULL)
 		count_down(&l->own->connections[slot]);
 	count_down(&l->connections[slot]);
-}
-
-/* ---- marks ---- */
-
-static struct slot *slot_at(const struct live *l, uint32_t slot)
-{
-	CHECK(slot < LIVE_SLOTS_MAX);
-	return &l->slots[slot];
-}
-
-void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on)
-{
-	_Atomic uint8_t *faults = &slot_at(l, slot)->faults;
-	uint8_t bit = (uint8_t)fault;
-	uint8_t before = on ? atomic_fetch_or_explicit(faults, bit, memory_order_relaxed)
-	                    : atomic_fetch_and_explicit(faults, (uint8_t)~bit,
-	                                                memory_order_relaxed);
-
-	if (((before & bit) != 0) != on)
-		atomic_fetch_add_explicit(&l->fault_version, 1, memory_order_release);
-}
-
-const char *live_fault_word(unsigned bit)
-{
-	static const char *const words[LIVE_FAULTS] = {"check-down", "ejected", "agent-down",
-	                                               "agent-drain", "agent-maint"};
-
-	CHECK(bit < LIVE_FAULTS);
-	return words[bit];
-}
-
-unsigned live_faults(const struct live *l, uint32_t slot)
-{
-	return atomic_load_explicit(&slot_at(l, slot)->faults, memory_order_relaxed);
-}
-
-void live_set_weight_percent(struct live *l, uint32_t slot, unsigned percent)
-{
-	CHECK(percent <= 100);
-	atomic_store_explicit(&slot_at(l, slot)->weight_percent, (uint8_t)percent,
-	                      memory_order_relaxed);
-}
-
-unsigned live_weight_percent(const struct live *l, uint32_t slot)
-{
-	return atomic_load_explicit(&slot_at(l, slot)->weight_percent, memory_order_relaxed);
-}
-
-uint32_t live_fault_version(const struct live *l)
-{
-	return atomic_load_explicit(&l->fault_version, memory_order_acquire);
-}
-
-void live_set_trials(struct live *l, uint32_t slot, uint8_t clients)
-{
-	atomic_store_explicit(&slot_at(l, slot)->trials, clients, memory_order_relaxed);
-}
-
-static bool is_shut(const struct slot *s)
-{
-	unsigned faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
-
-	if (faults == LIVE_EJECTED)
-		return atomic_load_explicit(&s->trials, memory_order_relaxed) == 0;
-	return faults != 0;
-}
-
-bool live_is_shut(const struct live *l, uint32_t slot)
-{
-	return is_shut(slot_at(l, slot));
-}
-
-struct live_view live_view(const struct live *l, uint32_t slot)
-{
-	const struct slot *s = slot_at(l, slot);
-
-	return (struct live_view){
-		.shut = is_shut(s),
-		.stated = (atomic_load_explicit(&s->faults, memory_order_relaxed) & LIVE_STATED) !=
-	                  0,
-		.weight_percent = atomic_load_explicit(&s->weight_percent, memory_order_relaxed),
-		.ramp = atomic_load_explicit(&s->ramp, memory_order_relaxed),
-	};
-}
-
-bool live_admit(struct live *l, uint32_t slot)
-{
-	struct slot *s = slot_at(l, slot);
-	unsigned faults = atomic_load_explicit(&s->faults, memory_order_relaxed);
-	uint8_t left;
-
-	if (faults != LIVE_EJECTED)
-		return faults == 0;
-	left = atomic_load_explicit(&s->trials, memory_order_relaxed);
-	do {
-		if (left == 0)
-			return false;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&s->trials, &left, left - 1, memory_order_relaxed, memory_order_relaxed));
-	return true;
-}
-
-void live_set_ramp(struct live *l, uint32_t slot, uint8_t percent)
-{
-	CHECK(percent < 100);
-	atomic_store_explicit(&slot_at(l, slot)->ramp, percent, memory_order_relaxed);
-}
-
-uint8_t live_ramp(const struct live *l, uint32_t slot)
-{
-	return atomic_load_explicit(&slot_at(l, slot)->ramp, memory_order_relaxed);
-}
-
-void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms)
-{
-	atomic_store_explicit(&slot_at(l, slot)->grace_until_s, (uint32_t)((until_ms + 999) / 1000),
-	                      memory_order_relaxed);
-}
-
-uint64_t live_grace_ms(const struct live *l, uint32_t slot, uint64_t now_ms)
-{
-	uint32_t until_s = atomic_load_explicit(&slot_at(l, slot)->grace_until_s,
-	                                        memory_order_relaxed);
-	uint64_t until_ms = (uint64_t)until_s * 1000;
-
-	return now_ms < until_ms ? until_ms - now_ms : 0;
-}
-
-bool live_in_grace(const struct live *l, uint32_t slot, uint64_t now_ms)
-{
-	return live_grace_ms(l, slot, now_ms) > 0;
-}
-
-/* ---- outcomes ---- */
-
-void live_note_connect(struct live *l, uint32_t slot, uint32_t connect_us)
-{
-	struct outcomes *o = &l->outcomes[slot];
-	uint32_t rtt_us;
-
-	CHECK(slot < LIVE_SLOTS_MAX);
-	atomic_fetch_add_explicit(&o->connects, 1, memory_order_relaxed);
-	/* Two workers at once: one of the times is not counted, which does no harm. */
-	rtt_us = atomic_load_explicit(&o->rtt_us, memory_order_relaxed);
-	if (rtt_us == 0)
-		rtt_us = connect_us;
-	else
-		rtt_us = (uint32_t)(((uint64_t)rtt_us * 7 + connect_us) / 8);
-	atomic_store_explicit(&o->rtt_us, rtt_us > 0 ? rtt_us : 1, memory_order_relaxed);
-}
-
-uint32_t live_rtt_us(const struct live *l, uint32_t slot)
-{
-	CHECK(slot < LIVE_SLOTS_MAX);
-	return atomic_load_explicit(&l->outcomes[slot].rtt_us, memory_order_relaxed);
-}
-
-void live_note_success(struct live *l, uint32_t slot)
-{
-	struct outcomes *o = &l->outcomes[slot];
-
-	CHECK(slot < LIVE_SLOTS_MAX);
-	atomic_fetch_add_explicit(&o->successes, 1, memory_order_relaxed);
-	if (atomic_load_explicit(&o->failures_in_a_row, memory_order_relaxed) != 0)
-		atomic_store_explicit(&o->failures_in_a_row, 0, memory_order_relaxed);
-}
-
-void live_note_failure(struct live *l, uint32_t slot)
-{
-	struct outcomes *o = &l->outcomes[slot];
-
-	CHECK(slot < LIVE_SLOTS_MAX);
-	atomic_fetch_add_explicit(&o->failures, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&o->failures_in_a_row, 1, memory_order_relaxed);
-	/* Released: who sees the bit sees the counts. */
-	atomic_fetch_or_explicit(&l->failed[slot / LIVE_SLOTS_A_WORD],
-	                         UINT64_C(1) << slot % LIVE_SLOTS_A_WORD, memory_order_release);
-}
-
-struct live_outcomes live_outcomes(const struct live *l, uint32_t slot)
-{
-	const struct outcomes *o = &l->outcomes[slot];
-
-	CHECK(slot < LIVE_SLOTS_MAX);
-	return (struct live_outcomes){
-		.connects = atomic_load_explicit(&o->connects, memory_order_relaxed),
-		.successes = atomic_load_explicit(&o->successes, memory_order_relaxed),
-		.failures = atomic_load_explicit(&o->failures, memory_order_relaxed),
-		.failures_in_a_row = atomic_load_explicit(&o->failures_in_a_row,
-	                                                  memory_order_relaxed),
-	};
-}
-
-void live_forgive(struct live *l, uint32_t slot)
-{
-	CHECK(slot < LIVE_SLOTS_MAX);
-	atomic_store_explicit(&l->outcomes[slot].failures_in_a_row, 0, memory_order_relaxed);
-}
-
-uint64_t live_take_failed(struct live *l, uint32_t first)
-{
-	_Atomic uint64_t *word = &l->failed[first / LIVE_SLOTS_A_WORD];
-
-	CHECK(first < LIVE_SLOTS_MAX && first % LIVE_SLOTS_A_WORD == 0);
-	if (atomic_load_explicit(word, memory_order_relaxed) == 0)
-		return 0;
-	return atomic_exchange_explicit(word, 0, memory_order_acquire);
 }
 
 /* ---- the whole process ---- */

@@ -78,10 +78,13 @@ static json_t *geo_json(const struct core *c)
 
 static json_t *table_json(const struct core *c, uint64_t now_ms)
 {
-	return json_pack("{s:o, s:I, s:I, s:I}", "path", json_text(c->config->db_path), "version",
-	                 (json_int_t)c->table->version, "age_secs",
-	                 (json_int_t)((now_ms - c->table_ms) / 1000), "services",
-	                 (json_int_t)c->table->service_count);
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:b, s:b}", "path",
+	                 json_text(c->config->db_path), "version", (json_int_t)c->table->version,
+	                 "age_secs", (json_int_t)((now_ms - c->table_ms) / 1000), "services",
+	                 (json_int_t)c->table->service_count, "quarantined",
+	                 (json_int_t)gauge_read(&c->reload->quarantined), "failing",
+	                 gauge_read(&c->reload->is_failing) != 0, "held",
+	                 gauge_read(&c->reload->is_held) != 0);
 }
 
 /* What becomes of the clients of a backend that is taken out: route/drain.h. */

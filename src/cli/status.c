@@ -114,6 +114,14 @@ static void print_sources(const json_t *s)
 	output_print(output_text(table, "path", "?"));
 	printf(": table %" PRIu64 ", %s old; %" PRIu64 " services\n", output_uint(table, "version"),
 	       output_secs(output_uint(table, "age_secs"), age), output_uint(table, "services"));
+	if (output_uint(table, "quarantined") != 0)
+		printf(LABEL "%" PRIu64 " rows are quarantined: edgeproxy check names them\n", "",
+		       output_uint(table, "quarantined"));
+	if (json_is_true(json_object_get(table, "failing")))
+		printf(LABEL "the database cannot be read; the last good table routes\n", "");
+	if (json_is_true(json_object_get(table, "held")))
+		printf(LABEL "a table with far fewer backends is held back: SIGHUP accepts it\n",
+		       "");
 	printf(LABEL, "countries");
 	if (!json_is_object(geo)) {
 		printf("no database\n");

@@ -108,6 +108,18 @@ def test_status_says_what_is(pair, up, cli):
                and "routes" not in line)
 
 
+def test_status_says_what_the_database_lacks(pair, db, up, cli):
+    proxy = up()
+    assert "quarantined" not in cli("status")
+    db.set("us-1", port=70000)
+    proxy.wait_event("row_quarantined")
+    until(lambda: asked(cli, "status")["table"]["quarantined"] == 1, "it is counted")
+    assert "1 rows are quarantined" in cli("status")
+    db.path.write_bytes(b"garbage" * 1000)
+    until(lambda: asked(cli, "status")["table"]["failing"], "it is told")
+    assert "cannot be read" in cli("status")
+
+
 def test_backends_are_shown_with_what_is_seen_of_them(pair, db, peer, up, cli):
     db.add("sa-dead", peer(Blackhole), weight=0)
     proxy = up()

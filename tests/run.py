@@ -4,8 +4,8 @@
 A variant is a compiler with its checks, built in build/test-VARIANT. Of each, the unit tests and
 the corpus replays run directly (meson names them, TAP counts their cases), then pytest drives the
 binary over tests/functional, and the fault suite plays its short form (TAP too). Output is shown
-for what failed. The last line is "N passed, N failed", and the exit status is 0 only when something
-passed and nothing failed.
+for what failed, and all that failed is named again at the end. The last line is "N passed, N failed",
+and the exit status is 0 only when something passed and nothing failed.
 
 Nothing here knows package names (./dev does) or how a test works.
 """
@@ -29,9 +29,11 @@ BUILD = ROOT / "build"
 CPUS = len(os.sched_getaffinity(0))
 SANITIZED_TIMEOUT = 4  # a sanitized test may take so many times longer
 FUNCTIONAL_LIMIT_S = 2400
+FUNCTIONAL_TEST_LIMIT_S = 300  # of one test; several times the patience of anything in it
 CHAOS_LIMIT_S = 900
 FUNCTIONAL_AT_ONCE = CPUS + 1  # a functional test mostly waits, for a timeout that it is about
 FUNCTIONAL_FAILURES = 20  # more tell nothing new, and each may have waited for its patience to end
+REASON_LINES_MAX = 30  # of one failure, where all of them are named at the end
 
 RUNTIME = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1",
@@ -90,8 +92,16 @@ PASS = Count(passed=1)
 FAIL = Count(failed=1)
 
 
+told_at_the_end = []  # (what, why) of all that failed, in the order in which it was seen
+
+
 def say(text=""):
     print(text, flush=True)
+
+
+def failed(what, why):
+    """To be named at the end, with the end of the reason: what was printed at its time is far away."""
+    told_at_the_end.append((what, "\n".join(why.strip().splitlines()[-REASON_LINES_MAX:])))
 
 
 def progress(text):
@@ -117,7 +127,9 @@ def logged(label, command, log, env=None):
         say(f"{label}: {time.monotonic() - began:.0f} s")
         return True
     say(f"{label}: FAILED ({' '.join(map(str, command))})")
-    say(log.read_text(encoding="utf-8", errors="replace")[-20000:])
+    output = log.read_text(encoding="utf-8", errors="replace")
+    say(output[-20000:])
+    failed(label, output)
     return False
 
 
@@ -164,6 +176,11 @@ def count_tap(output, status):
     return judged(Count(len(results) - skipped - bad, bad + untold, skipped), status)
 
 
+def tap_reason(output):
+    """Of TAP output what did not pass."""
+    return re.sub(r"^ok\b.*\n", "", output, flags=re.MULTILINE)
+
+
 def run_test(test, prefix, env, timeout):
     """One test program: its name, count, seconds and output."""
     began = time.monotonic()
@@ -200,6 +217,7 @@ def unit_tests(variant, folder, prefix, env, word):
             say(f"{variant.name}: {name}: {count} ({seconds:.1f} s)")
             if count.failed:
                 say(output)
+                failed(f"{variant.name}: {name}", tap_reason(output))
     return total
 
 
@@ -216,7 +234,7 @@ def functional_tests(variant, folder, prefix, env, word, marker):
         binary.chmod(0o755)
     command = [sys.executable, "-m", "pytest", "tests/functional", "-v", "--tb=short", "-p",
                "no:cacheprovider", f"--junitxml={report}", f"--maxfail={FUNCTIONAL_FAILURES}",
-               f"--numprocesses={FUNCTIONAL_AT_ONCE}"]
+               f"--timeout={FUNCTIONAL_TEST_LIMIT_S}", f"--numprocesses={FUNCTIONAL_AT_ONCE}"]
     command += ["-m", marker] if marker else []
     command += ["-k", word] if word else []
     say(f"{variant.name}: functional")
@@ -225,17 +243,23 @@ def functional_tests(variant, folder, prefix, env, word, marker):
     try:
         status = pytest.wait(FUNCTIONAL_LIMIT_S)
     except subprocess.TimeoutExpired:
-        say(f"{variant.name}: functional: no end after {FUNCTIONAL_LIMIT_S} s")
+        why = f"no end after {FUNCTIONAL_LIMIT_S} s"
+        say(f"{variant.name}: functional: {why}")
+        failed(f"{variant.name}: functional", why)
         pytest.send_signal(signal.SIGINT)  # it still stops what it has started
         status = pytest.wait()
     if status == 5:  # nothing matched the word or marker
         return Count()
     try:
         suites = xml.etree.ElementTree.parse(report).getroot().iter("testsuite")
-    except (OSError, xml.etree.ElementTree.ParseError):
+    except (OSError, xml.etree.ElementTree.ParseError) as error:
+        failed(f"{variant.name}: functional", str(error))
         return FAIL
     count = Count()
     for suite in suites:
+        for case in suite.iter("testcase"):
+            for trouble in (*case.iter("failure"), *case.iter("error")):
+                failed(f"{variant.name}: {case.get('classname')}::{case.get('name')}", trouble.text or "")
         tests, failures, errors, skipped = (
             int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped"))
         bad = min(tests, failures + errors)
@@ -258,6 +282,8 @@ def chaos_tests(variant, folder, env, word):
     say(f"{variant.name}: chaos: {count} ({seconds:.1f} s)")
     say(output if count.failed else next(
         (line for line in output.splitlines() if line.startswith("connections tried")), ""))
+    if count.failed:
+        failed(f"{variant.name}: chaos", tap_reason(output))
     return count
 
 
@@ -319,7 +345,10 @@ def run_lint():
     for line in lint.stdout:
         print(f"lint: {line}", end="", flush=True)
         output += line
-    return {"checks": count_tap(output, lint.wait())}
+    count = count_tap(output, lint.wait())
+    if count.failed:
+        failed("lint", tap_reason(output))
+    return {"checks": count}
 
 
 def print_table(results):
@@ -357,6 +386,8 @@ def main():
         results[name] = rows, time.monotonic() - began
         total = sum(rows.values(), total)
     print_table(results)
+    for what, why in told_at_the_end:
+        say(f"\nFAILED {what}\n{why}")
     say(f"\n{total}")
     sys.exit(0 if total.passed > 0 and total.failed == 0 else 1)
 

@@ -134,7 +134,7 @@ static void tick(struct runner *r, uint64_t now_ms)
 	if (r->alive_every_ms != 0 && now_ms >= r->alive_at_ms) {
 		r->alive_at_ms = now_ms + r->alive_every_ms;
 		if (!successor_serves(r))
-			notify_send("WATCHDOG=1");
+			notify_alive();
 	}
 }
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 import pytest
 
@@ -58,7 +59,9 @@ def manager(tmp_path):
 def hear(sock, wanted):
     """Messages up to the first that has this line."""
     heard = []
+    end = time.monotonic() + harness.PATIENCE_SECS
     while not any(wanted in message for message in heard):
+        assert time.monotonic() < end, f"never heard: {wanted}; only {heard[-5:]}"
         heard.append(sock.recv(1000).decode().splitlines())
     return heard
 

@@ -234,7 +234,8 @@ class Proxy:
         limit = ["prlimit", f"--nofile={limit_fds}:{limit_fds}"] if limit_fds else []
         self.process = subprocess.Popen(
             [*limit, *prefix, str(BINARY)], env=self.env, cwd=str(Path(db.path).parent),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            process_group=0)  # its own and its successors'
         self.log = Log(self.process.stderr)
 
     @property
@@ -337,8 +338,12 @@ class Proxy:
             self.process.wait()
             raise AssertionError("did not stop; its log ends:\n" + self.log.tail()) from None
         self.log.join()
-        self.process.stderr.close()
         self.stopped = True
+        if not self.log.ended:  # closing it now would wait for its reader for ever
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            raise AssertionError("a successor outlived the test; the log ends:\n" + self.log.tail())
+        self.process.stderr.close()
         return status
 
     def stop(self, number=signal.SIGTERM):

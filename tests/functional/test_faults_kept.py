@@ -142,9 +142,11 @@ def test_one_that_was_up_takes_as_many_failures_as_before(db, peer, generations)
     db.check("backend:a", "http", port=checked.addr[1], **FAST)
     g = generations()
     until(lambda: len(checked.requests) >= 2, "two checks")
-    checked.answer = BAD
+    mark = g.proxy.mark()
     check_every(db, NEVER)
+    g.proxy.wait_event("table_loaded", since=mark)
     g.upgrade()
+    checked.answer = BAD  # seen by the new process only
     mark = g.proxy.mark()
     check_every(db, 100)
     line = g.proxy.wait_event("health_down", since=mark)

@@ -42,7 +42,15 @@ struct event_log {
 
 struct event_log *event_log_new(void)
 {
-	return calloc(1, sizeof(struct event_log));
+	struct event_log *e = malloc(sizeof(*e));
+
+	if (e == NULL)
+		return NULL;
+	memset(e, 0xff, sizeof(*e)); /* its pages are taken now: see flight_init() */
+	e->latest = e->records_taken = e->decision_end = e->line_end = 0;
+	for (size_t i = 0; i < EVENT_LINES; i++)
+		e->lines[i] = (struct line){0};
+	return e;
 }
 
 void event_log_free(struct event_log *e)

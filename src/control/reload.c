@@ -324,7 +324,7 @@ static int consider(struct reload *r, struct route_rows *rows, size_t quarantine
 	shrinks = usable_new * 2 < usable_now;
 	if (accept == ACCEPT_HOLD && usable_new < r->held_usable)
 		accept = ACCEPT_NOBODY;
-	if (route_rows_digest(rows) == r->table->digest) {
+	if (route_rows_equal(rows, &r->rows)) {
 		r->held = false;
 		/* Nothing to build, but what was wrong with the rows beside it has changed. */
 		if (quarantined != r->quarantined)

@@ -1,12 +1,6 @@
 /* Rows on their way from a file to a table. What is in here has been validated by whoever added it;
- * this file only keeps copies, counts them and says whether two sets are the same.
- *
- * The digest covers every field, with lengths, so that no two different sets of rows can write the
- * same bytes; it is a 64-bit hash and not a proof, which is enough to leave out a reload that would
- * change nothing. */
+ * this file only keeps copies, counts them and says whether two sets are the same. */
 #include "route/rows.h"
-
-#include "base/hash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -151,102 +145,91 @@ int route_rows_add_access_rule(struct route_rows *rows, const struct access_rule
 	return 0;
 }
 
-static uint64_t digest_number(uint64_t digest, uint64_t value)
+/* ---- what differs ---- */
+
+static bool same_text(const char *a, const char *b)
 {
-	return hash_mix(digest * 0x9e3779b97f4a7c15u + value + 1);
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static uint64_t digest_text(uint64_t digest, const char *text)
+static bool same_prefix(const struct prefix *a, const struct prefix *b)
 {
-	size_t len;
-
-	if (text == NULL)
-		return digest_number(digest, UINT64_MAX);
-	len = strlen(text);
-	return hash_bytes(text, len, digest_number(digest, len));
+	return a->bits == b->bits && ip_equal(&a->ip, &b->ip);
 }
 
-static uint64_t digest_endpoint(uint64_t digest, const struct endpoint *e)
+static bool same_backend(const struct backend_row *a, const struct backend_row *b)
 {
-	return digest_number(hash_bytes(e->ip.b, sizeof(e->ip.b), digest), e->port);
+	return same_text(a->id, b->id) && same_text(a->app, b->app) &&
+	       same_text(a->region, b->region) && same_text(a->country, b->country) &&
+	       endpoint_equal(&a->addr, &b->addr) && a->healthy == b->healthy &&
+	       a->deleted == b->deleted && a->state == b->state && a->weight == b->weight &&
+	       a->soft_limit == b->soft_limit && a->hard_limit == b->hard_limit &&
+	       same_text(a->congestion, b->congestion);
 }
 
-static uint64_t digest_backend(uint64_t digest, const struct backend_row *row)
+static bool same_service(const struct service_row *a, const struct service_row *b)
 {
-	digest = digest_text(digest, row->id);
-	digest = digest_text(digest, row->app);
-	digest = digest_text(digest, row->region);
-	digest = digest_text(digest, row->country);
-	digest = digest_endpoint(digest, &row->addr);
-	digest = digest_number(digest, row->healthy);
-	digest = digest_number(digest, row->deleted);
-	digest = digest_number(digest, row->state);
-	digest = digest_number(digest, row->weight);
-	digest = digest_number(digest, row->soft_limit);
-	digest = digest_number(digest, row->hard_limit);
-	return digest_text(digest, row->congestion);
+	return endpoint_equal(&a->listen, &b->listen) && same_text(a->app, b->app) &&
+	       a->accept_proxy == b->accept_proxy && a->send_proxy == b->send_proxy &&
+	       same_text(a->congestion, b->congestion);
 }
 
-static uint64_t digest_service(uint64_t digest, const struct service_row *row)
+static bool same_override(const struct geo_override_row *a, const struct geo_override_row *b)
 {
-	digest = digest_endpoint(digest, &row->listen);
-	digest = digest_text(digest, row->app);
-	digest = digest_number(digest, row->accept_proxy);
-	digest = digest_number(digest, row->send_proxy);
-	return digest_text(digest, row->congestion);
+	return same_prefix(&a->prefix, &b->prefix) && same_text(a->country, b->country) &&
+	       same_text(a->region, b->region);
 }
 
-static uint64_t digest_prefix(uint64_t digest, const struct prefix *p)
+static bool same_country_region(const struct country_region_row *a,
+                                const struct country_region_row *b)
 {
-	return digest_number(hash_bytes(p->ip.b, sizeof(p->ip.b), digest), p->bits);
+	return same_text(a->country, b->country) && same_text(a->region, b->region);
 }
 
-static uint64_t digest_override(uint64_t digest, const struct geo_override_row *row)
+static bool same_check(const struct health_check_row *a, const struct health_check_row *b)
 {
-	digest = digest_prefix(digest, &row->prefix);
-	digest = digest_text(digest, row->country);
-	return digest_text(digest, row->region);
+	return health_check_digest(0, a) == health_check_digest(0, b);
 }
 
-static uint64_t digest_country_region(uint64_t digest, const struct country_region_row *row)
+static bool same_access_rule(const struct access_rule_row *a, const struct access_rule_row *b)
 {
-	return digest_text(digest_text(digest, row->country), row->region);
+	return same_text(a->id, b->id) && same_text(a->app, b->app) && a->match == b->match &&
+	       same_prefix(&a->prefix, &b->prefix) && same_text(a->country, b->country) &&
+	       a->allow == b->allow;
 }
 
-static uint64_t digest_access_rule(uint64_t digest, const struct access_rule_row *row)
+/* One function a kind of row: all of them are the same, in the same order. */
+#define DEFINE_SAME_ALL(kind, row_type) \
+	static bool same_##kind##s(const row_type *a, size_t a_count, const row_type *b, \
+	                           size_t b_count) \
+	{ \
+		size_t n = 0; \
+\
+		while (n < a_count && n < b_count && same_##kind(&a[n], &b[n])) \
+			n++; \
+		return n == a_count && n == b_count; \
+	}
+
+DEFINE_SAME_ALL(backend, struct backend_row)
+DEFINE_SAME_ALL(service, struct service_row)
+DEFINE_SAME_ALL(override, struct geo_override_row)
+DEFINE_SAME_ALL(country_region, struct country_region_row)
+DEFINE_SAME_ALL(check, struct health_check_row)
+DEFINE_SAME_ALL(access_rule, struct access_rule_row)
+
+bool route_rows_equal(const struct route_rows *a, const struct route_rows *b)
 {
-	digest = digest_text(digest, row->id);
-	digest = digest_text(digest, row->app);
-	digest = digest_number(digest, row->match);
-	digest = digest_prefix(digest, &row->prefix);
-	digest = digest_text(digest, row->country);
-	return digest_number(digest, row->allow);
+	return same_backends(a->backends, a->backend_count, b->backends, b->backend_count) &&
+	       same_services(a->services, a->service_count, b->services, b->service_count) &&
+	       same_overrides(a->overrides, a->override_count, b->overrides, b->override_count) &&
+	       same_country_regions(a->country_regions, a->country_region_count, b->country_regions,
+	                            b->country_region_count) &&
+	       same_checks(a->checks, a->check_count, b->checks, b->check_count) &&
+	       same_access_rules(a->access_rules, a->access_rule_count, b->access_rules,
+	                         b->access_rule_count);
 }
 
-uint64_t route_rows_digest(const struct route_rows *rows)
-{
-	uint64_t digest = 0;
-
-	digest = digest_number(digest, rows->backend_count);
-	for (size_t i = 0; i < rows->backend_count; i++)
-		digest = digest_backend(digest, &rows->backends[i]);
-	digest = digest_number(digest, rows->service_count);
-	for (size_t i = 0; i < rows->service_count; i++)
-		digest = digest_service(digest, &rows->services[i]);
-	digest = digest_number(digest, rows->override_count);
-	for (size_t i = 0; i < rows->override_count; i++)
-		digest = digest_override(digest, &rows->overrides[i]);
-	digest = digest_number(digest, rows->country_region_count);
-	for (size_t i = 0; i < rows->country_region_count; i++)
-		digest = digest_country_region(digest, &rows->country_regions[i]);
-	digest = digest_number(digest, rows->check_count);
-	for (size_t i = 0; i < rows->check_count; i++)
-		digest = health_check_digest(digest, &rows->checks[i]);
-	digest = digest_number(digest, rows->access_rule_count);
-	for (size_t i = 0; i < rows->access_rule_count; i++)
-		digest = digest_access_rule(digest, &rows->access_rules[i]);
-	return digest;
-}
+/* ---- usable ---- */
 
 bool backend_row_usable(const struct backend_row *row)
 {

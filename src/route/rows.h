@@ -92,8 +92,8 @@ MUST_CHECK int route_rows_add_check(struct route_rows *rows, const struct health
 MUST_CHECK int route_rows_add_access_rule(struct route_rows *rows,
                                           const struct access_rule_row *row);
 
-/* A digest of everything inside, in order: equal digests mean that nothing differs. */
-uint64_t route_rows_digest(const struct route_rows *rows);
+/* The same rows in the same order: a table of the one is a table of the other. */
+bool route_rows_equal(const struct route_rows *a, const struct route_rows *b);
 
 /* Can new clients go there at all (limits aside)? */
 bool backend_row_usable(const struct backend_row *row);

@@ -490,7 +490,6 @@ int table_new(const struct route_rows *rows, const struct table_options *options
 		return -ENOMEM;
 	atomic_init(&b.t->refs, 1);
 	b.t->live = live;
-	b.t->digest = route_rows_digest(rows);
 	arena_init(&b.t->arena);
 	arena_init(&b.scratch);
 	err = build(&b);

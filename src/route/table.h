@@ -73,7 +73,6 @@ struct geo_override {
 struct table {
 	atomic_uint refs;
 	uint64_t version; /* 1, 2, 3 … of this process */
-	uint64_t digest;  /* of the rows it was built from */
 	struct live *live;
 	struct arena arena;
 

@@ -181,7 +181,6 @@ static void test_every_field_arrives(void **state)
 	assert_true(endpoint_equal(&b->addr, &row.addr));
 	assert_int_equal(t->usable_count, 0);
 	assert_int_equal(table_pool(t, "web")->member_count, 0);
-	assert_true(t->digest == route_rows_digest(&f->rows));
 	table_unref(t);
 }
 

@@ -82,8 +82,11 @@ def test_a_failed_trial_ejects_it_for_longer(broken, start):
     assert [line["why"] for line in ejected()] == [
         "consecutive-failures", "trial-failed", "trial-failed"]
     assert [float(line["ejected_ms"]) for line in ejected()] == [1000, 2000, 3000]
-    # One client a trial, and it was served by the other.
-    assert failures(proxy) <= 3 + 2 + 2
+    # One client a trial, and it was served by the other. How many fail before the first ejection is
+    # the scheduler's choice: the control thread looks now and then.
+    failed = [int(line["failures_in_a_row"]) for line in ejected()]
+    assert failed[0] >= 3
+    assert [n - failed[0] for n in failed] == [0, 1, 2]
     assert {s["backend"] for s in proxy.sessions()} == {"second"}
 
 

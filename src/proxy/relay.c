@@ -138,13 +138,14 @@ static int keep_tail(struct relay *r, const uint8_t *bytes, size_t n)
 	return GO_ON;
 }
 
-/* Sends bytes of the shared buffer; what the receiver has no room for becomes the tail. */
-static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_t len)
+/* Sends bytes of the shared buffer; what the receiver has no room for becomes the tail. flags:
+ * MSG_MORE where something is sure to follow. */
+static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_t len, int flags)
 {
 	size_t sent = 0;
 
 	while (sent < len) {
-		ssize_t n = send(dst->fd, bytes + sent, len - sent, MSG_NOSIGNAL);
+		ssize_t n = send(dst->fd, bytes + sent, len - sent, MSG_NOSIGNAL | flags);
 
 		if (n < 0) {
 			int result = write_failed(dst);
@@ -164,6 +165,13 @@ static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_
 	return GO_ON;
 }
 
+/* Is the end sure to be passed on behind what can be read? Then it goes with the last bytes: that
+ * is a packet less, for everybody on the way. */
+static bool end_follows(const struct relay *r, const struct end *src)
+{
+	return src->ended && !src->failed && !r->doomed;
+}
+
 static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
                      size_t chunk)
 {
@@ -181,7 +189,7 @@ static int copy_step(struct relay *r, struct end *src, struct end *dst, struct r
 		r->full_reads = 0;
 		src->readable = src->hangup;
 	}
-	return deliver(r, dst, shared->buffer, (size_t)n);
+	return deliver(r, dst, shared->buffer, (size_t)n, end_follows(r, src) ? MSG_MORE : 0);
 }
 
 static int splice_step(struct relay *r, struct end *src, struct end *dst,

@@ -35,7 +35,8 @@ struct end {
 	bool writable;
 	bool hangup; /* the peer has ended or failed, or there is urgent data: a short read does not
 	                mean that nothing is left */
-	bool failed; /* the peer has failed */
+	bool ended : 1;  /* the peer has ended: nothing comes behind what can be read */
+	bool failed : 1; /* the peer has failed */
 };
 
 enum relay_state {

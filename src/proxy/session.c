@@ -366,6 +366,9 @@ void session_connected(struct session *s)
 	session_arm(s);
 	s->end[CLIENT].readable = true;
 	pump(s, CLIENT);
+	/* A backend that speaks first must not wait for a client that does not. */
+	if (s->state == SESSION_RELAY && s->dir[CLIENT].bytes == 0 && s->service->send_proxy == 0)
+		socket_ack_now(s->end[BACKEND].fd);
 	if (s->state == SESSION_RELAY && s->end[BACKEND].readable)
 		pump(s, BACKEND);
 }
@@ -523,6 +526,8 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 		end->writable = true;
 	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 		end->hangup = true;
+	if ((events & EPOLLRDHUP) != 0)
+		end->ended = true;
 	if ((events & EPOLLERR) != 0)
 		end->failed = true;
 

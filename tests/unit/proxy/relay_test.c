@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,6 +245,78 @@ static void a_doomed_end_is_a_failure(void **state)
 	rig_close(&g);
 }
 
+/* Puts TCP on the way to the reader, where packets can be counted. */
+static void rig_over_tcp(struct rig *g)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(sa);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	close(g->dst.fd);
+	close(g->reader);
+	assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+	g->dst.fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(g->dst.fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	g->reader = accept(listener, NULL, NULL);
+	assert_true(g->reader >= 0);
+	close(listener);
+}
+
+static unsigned packets(const struct rig *g)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	assert_int_equal(getsockopt(g->dst.fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_segs_out;
+}
+
+static void an_end_that_is_known_goes_with_the_last_bytes(void **state)
+{
+	char text[16];
+
+	(void)state;
+	for (int known = 0; known < 2; known++) {
+		struct rig g;
+		unsigned before;
+
+		rig_open(&g, RELAY_AUTO, 0);
+		rig_over_tcp(&g);
+		assert_int_equal(send(g.writer, "bye", 3, 0), 3);
+		shutdown(g.writer, SHUT_WR);
+		g.src.hangup = true;
+		g.src.ended = known;
+		before = packets(&g);
+		assert_int_equal(run(&g), RELAY_DONE);
+		shutdown(g.dst.fd, SHUT_WR);
+		assert_int_equal(packets(&g) - before, known ? 1 : 2);
+		assert_int_equal(read(g.reader, text, sizeof(text)), 3);
+		assert_int_equal(read(g.reader, text, sizeof(text)), 0);
+		rig_close(&g);
+	}
+}
+
+/* Where no end will follow, the last bytes wait for none. */
+static void a_doomed_end_holds_nothing_back(void **state)
+{
+	struct rig g;
+	unsigned before;
+
+	(void)state;
+	rig_open(&g, RELAY_AUTO, 0);
+	rig_over_tcp(&g);
+	assert_int_equal(send(g.writer, "last words", 10, 0), 10);
+	shutdown(g.writer, SHUT_WR);
+	g.src.hangup = g.src.ended = true;
+	g.relay.doomed = true;
+	before = packets(&g);
+	assert_int_equal(run(&g), RELAY_SRC_FAILED);
+	assert_int_equal(packets(&g) - before, 1);
+	rig_close(&g);
+}
+
 static void a_gone_receiver_is_told_apart(void **state)
 {
 	struct rig g;
@@ -288,6 +362,8 @@ int main(void)
 		cmocka_unit_test(bulk_is_found_and_forgotten),
 		cmocka_unit_test(an_end_is_reported_once_everything_is_delivered),
 		cmocka_unit_test(a_doomed_end_is_a_failure),
+		cmocka_unit_test(an_end_that_is_known_goes_with_the_last_bytes),
+		cmocka_unit_test(a_doomed_end_holds_nothing_back),
 		cmocka_unit_test(a_gone_receiver_is_told_apart),
 		cmocka_unit_test(a_pipe_with_bytes_is_never_lent_again),
 	};

@@ -3,6 +3,7 @@
  * so is that it is back. */
 #include "api/answer.h"
 
+#include "api/auth.h"
 #include "api/etag.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,23 +18,23 @@
 
 /* ---- errors ---- */
 
-void answer_database_state(struct core *c, int err)
+void answer_database_state(struct registrar *g, int err)
 {
 	struct log_line l;
 
-	if (c->database_failed == (err != 0))
+	if (g->database_failed == (err != 0))
 		return;
-	c->database_failed = err != 0;
+	g->database_failed = err != 0;
 	log_begin(&l, err != 0 ? LOG_WARN : LOG_INFO,
 	          err != 0 ? "api_database_failed" : "api_database_back");
 	if (err != 0)
-		log_str(&l, "error", writer_error(c->writer));
+		log_str(&l, "error", writer_error(g->writer));
 	log_end(&l);
 }
 
-void answer_database(struct core *c, struct reply *r, int err)
+void answer_database(struct registrar *g, struct reply *r, int err)
 {
-	answer_database_state(c, err);
+	answer_database_state(g, err);
 	reply_problem(r, 503, NULL, "%s",
 	              err == -EBUSY ? "the routing database is locked by another process"
 	                            : "the routing database cannot be used; the proxy's log "
@@ -66,9 +67,9 @@ static int compare_id(const void *id, const void *backend)
 }
 
 /* Connections that this POP has with it, or null while the table does not have it. */
-static json_t *connections_of(const struct core *c, const char *id)
+static json_t *connections_of(const struct registrar *g, const char *id)
 {
-	const struct table *t = c->table;
+	const struct table *t = g->table;
 	const struct backend *b = t == NULL ? NULL
 	                                    : bsearch(id, t->backends, t->backend_count,
 	                                              sizeof(t->backends[0]), compare_id);
@@ -90,9 +91,9 @@ static json_t *secs_or_null(bool known, int64_t secs)
 	return known ? json_integer(secs > 0 ? secs : 0) : json_null();
 }
 
-json_t *answer_row(const struct core *c, const struct backend_record *b)
+json_t *answer_row(const struct registrar *g, const struct backend_record *b)
 {
-	const struct registration *e = registry_find(c->registry, b->id);
+	const struct registration *e = registry_find(g->registry, b->id);
 	bool heard = b->registered && e != NULL && e->heard;
 
 	return json_pack(
@@ -108,22 +109,22 @@ json_t *answer_row(const struct core *c, const struct backend_record *b)
 		secs_or_null(heard, heard ? (int64_t)((clock_now_ms() - e->last_ms) / 1000) : 0),
 		"registered_secs",
 		secs_or_null(b->registered, (int64_t)time(NULL) - b->registered_at), "connections",
-		connections_of(c, b->id), "pop", answer_text(b->pop));
+		connections_of(g, b->id), "pop", answer_text(b->pop));
 }
 
-bool answer_find(struct core *c, const struct request *q, const char *id,
+bool answer_find(struct registrar *g, const struct request *q, const char *id,
                  struct backend_record *ret, struct reply *r)
 {
-	int err = writer_begin(c->writer, WRITER_READ);
+	int err = writer_begin(g->writer, WRITER_READ);
 
 	if (err == 0) {
-		err = writer_find(c->writer, id, ret);
-		writer_rollback(c->writer);
+		err = writer_find(g->writer, id, ret);
+		writer_rollback(g->writer);
 	}
 	if (err == -ENOENT || (err == 0 && ret->deleted))
 		answer_unknown(r);
 	else if (err != 0)
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 	else if (!token_covers(q->token, ret->app))
 		answer_scope(r, NULL);
 	else
@@ -131,13 +132,13 @@ bool answer_find(struct core *c, const struct request *q, const char *id,
 	return false;
 }
 
-void answer_backend(struct core *c, const struct request *q, const char *id, unsigned status,
+void answer_backend(struct registrar *g, const struct request *q, const char *id, unsigned status,
                     struct reply *r)
 {
 	struct backend_record b;
 
-	if (answer_find(c, q, id, &b, r))
-		reply_json(r, status, answer_row(c, &b));
+	if (answer_find(g, q, id, &b, r))
+		reply_json(r, status, answer_row(g, &b));
 }
 
 /* ---- conditions ---- */

@@ -2,12 +2,14 @@
 #ifndef API_ANSWER_H
 #define API_ANSWER_H
 
-#include "api/core.h"
+#include "api/registrar.h"
+#include "api/reply.h"
+#include "api/request.h"
 
 /* err is what came of using the database: said in the log when that changes. */
-void answer_database_state(struct core *c, int err);
+void answer_database_state(struct registrar *g, int err);
 /* 503, and the above. err is not 0. */
-void answer_database(struct core *c, struct reply *r, int err);
+void answer_database(struct registrar *g, struct reply *r, int err);
 /* 403: the token does not cover the app. field NULL: no field of the request says which. */
 void answer_scope(struct reply *r, const char *field);
 /* 404. */
@@ -18,12 +20,12 @@ void answer_operators_row(struct reply *r);
 /* A text, or null for an empty one. The caller's to json_decref(). */
 json_t *answer_text(const char *text);
 /* One backend; the same. NULL: out of memory. */
-json_t *answer_row(const struct core *c, const struct backend_record *b);
+json_t *answer_row(const struct registrar *g, const struct backend_record *b);
 /* The backend of that id as it stands in the database now. False after it has answered. */
-MUST_CHECK bool answer_find(struct core *c, const struct request *q, const char *id,
+MUST_CHECK bool answer_find(struct registrar *g, const struct request *q, const char *id,
                             struct backend_record *ret, struct reply *r);
 /* The same, answered. */
-void answer_backend(struct core *c, const struct request *q, const char *id, unsigned status,
+void answer_backend(struct registrar *g, const struct request *q, const char *id, unsigned status,
                     struct reply *r);
 
 /* Does what has this entity tag (NULL: nothing) meet If-Match and If-None-Match of the request?

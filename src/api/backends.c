@@ -1,8 +1,9 @@
 /* Backends as operators see them: the list with its filters and pages, one of them, and the admin
  * states drain, ready and maint, which every row may be given, whoever wrote it. */
+#include "api/backends.h"
+
 #include "api/answer.h"
 #include "api/change.h"
-#include "api/core.h"
 #include "api/etag.h"
 #include "api/list_query.h"
 #include "base/hash.h"
@@ -12,19 +13,19 @@
 
 /* ---- reading ---- */
 
-void route_show(struct core *c, const struct request *q, struct reply *r)
+void backends_show(struct registrar *g, const struct request *q, struct reply *r)
 {
 	struct backend_record b;
 
-	if (!answer_find(c, q, q->match.id, &b, r))
+	if (!answer_find(g, q, q->match.id, &b, r))
 		return;
-	etag_format(etag_hash(ETAG_BEGIN, &b), false, r->etag);
+	etag_format(backend_record_hash(BACKEND_RECORD_HASH_BEGIN, &b), false, r->etag);
 	if (answer_condition(q, r->etag, true, r))
-		reply_json(r, 200, answer_row(c, &b));
+		reply_json(r, 200, answer_row(g, &b));
 }
 
 struct listing {
-	struct core *c;
+	const struct registrar *g;
 	json_t *rows;
 	char last[BACKEND_ID_MAX + 1];
 	uint64_t hash;
@@ -35,15 +36,15 @@ static void list_row(void *arg, const struct backend_record *b)
 	struct listing *l = arg;
 
 	memcpy(l->last, b->id, sizeof(l->last));
-	l->hash = etag_hash(l->hash, b);
-	(void)json_array_append_new(l->rows, answer_row(l->c, b));
+	l->hash = backend_record_hash(l->hash, b);
+	(void)json_array_append_new(l->rows, answer_row(l->g, b));
 }
 
-void route_list(struct core *c, const struct request *q, struct reply *r)
+void backends_list(struct registrar *g, const struct request *q, struct reply *r)
 {
 	struct list_query l = {0};
 	struct writer_filter f = {0};
-	struct listing listing = {.c = c, .hash = ETAG_BEGIN};
+	struct listing listing = {.g = g, .hash = BACKEND_RECORD_HASH_BEGIN};
 	const char *apps[TOKEN_APPS_MAX];
 	int64_t total = 0;
 	bool full;
@@ -59,17 +60,17 @@ void route_list(struct core *c, const struct request *q, struct reply *r)
 	for (size_t i = 0; i < f.app_count; i++)
 		apps[i] = q->token->apps[i];
 	f.apps = apps;
-	err = writer_begin(c->writer, WRITER_READ);
+	err = writer_begin(g->writer, WRITER_READ);
 	if (err != 0) {
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 		return;
 	}
 	listing.rows = json_array();
-	err = writer_list(c->writer, &f, list_row, &listing, &total);
-	writer_rollback(c->writer);
+	err = writer_list(g->writer, &f, list_row, &listing, &total);
+	writer_rollback(g->writer);
 	if (err != 0) {
 		json_decref(listing.rows);
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 		return;
 	}
 	/* Of the page, and of how many there are in all. */
@@ -87,14 +88,14 @@ void route_list(struct core *c, const struct request *q, struct reply *r)
 
 /* ---- admin states ---- */
 
-static void change_state(struct core *c, const struct request *q, const char *state,
-                         struct reply *r)
+void backends_set_state(struct registrar *g, const struct request *q, const char *state,
+                        struct reply *r)
 {
 	struct backend_record b;
 	struct log_line l;
 
-	if (!change_begin(c, q, &b, r) ||
-	    !change_end(c, writer_set_state(c->writer, b.id, state), r))
+	if (!change_begin(g, q, &b, r) ||
+	    !change_end(g, writer_set_state(g->writer, b.id, state), r))
 		return;
 	log_begin(&l, LOG_INFO, "backend_state");
 	log_str(&l, "backend", b.id);
@@ -102,20 +103,5 @@ static void change_state(struct core *c, const struct request *q, const char *st
 	log_str(&l, "state", state);
 	log_str(&l, "by", q->token != NULL ? q->token->name : NULL);
 	log_end(&l);
-	answer_backend(c, q, b.id, 200, r);
-}
-
-void route_drain(struct core *c, const struct request *q, struct reply *r)
-{
-	change_state(c, q, "drain", r);
-}
-
-void route_ready(struct core *c, const struct request *q, struct reply *r)
-{
-	change_state(c, q, "ready", r);
-}
-
-void route_maint(struct core *c, const struct request *q, struct reply *r)
-{
-	change_state(c, q, "maint", r);
+	answer_backend(g, q, b.id, 200, r);
 }

@@ -18,35 +18,35 @@ void change_log(const struct request *q, const char *event, const char *id, cons
 	log_end(&l);
 }
 
-bool change_begin(struct core *c, const struct request *q, struct backend_record *ret,
+bool change_begin(struct registrar *g, const struct request *q, struct backend_record *ret,
                   struct reply *r)
 {
-	int err = writer_begin(c->writer, WRITER_WRITE);
+	int err = writer_begin(g->writer, WRITER_WRITE);
 
 	if (err == 0) {
-		err = writer_find(c->writer, q->match.id, ret);
+		err = writer_find(g->writer, q->match.id, ret);
 		if (err == 0 && !ret->deleted && token_covers(q->token, ret->app))
 			return true;
-		writer_rollback(c->writer);
+		writer_rollback(g->writer);
 	}
 	if (err == -ENOENT || (err == 0 && ret->deleted))
 		answer_unknown(r);
 	else if (err == 0)
 		answer_scope(r, NULL);
 	else
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 	return false;
 }
 
-bool change_end(struct core *c, int err, struct reply *r)
+bool change_end(struct registrar *g, int err, struct reply *r)
 {
 	if (err == 0)
-		err = writer_commit(c->writer);
+		err = writer_commit(g->writer);
 	else
-		writer_rollback(c->writer);
+		writer_rollback(g->writer);
 	if (err != 0)
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 	else
-		answer_database_state(c, 0);
+		answer_database_state(g, 0);
 	return err == 0;
 }

@@ -2,14 +2,16 @@
 #ifndef API_CHANGE_H
 #define API_CHANGE_H
 
-#include "api/core.h"
+#include "api/registrar.h"
+#include "api/reply.h"
+#include "api/request.h"
 
 /* Begins a transaction and finds the backend of the request. False after it has answered, and then
  * there is no transaction. */
-MUST_CHECK bool change_begin(struct core *c, const struct request *q, struct backend_record *ret,
-                             struct reply *r);
+MUST_CHECK bool change_begin(struct registrar *g, const struct request *q,
+                             struct backend_record *ret, struct reply *r);
 /* err is what came of the changes: commits where it is 0. False after it has answered. */
-MUST_CHECK bool change_end(struct core *c, int err, struct reply *r);
+MUST_CHECK bool change_end(struct registrar *g, int err, struct reply *r);
 /* A line of the log: event, backend, app and, where q is given, whose token it was. */
 void change_log(const struct request *q, const char *event, const char *id, const char *app);
 

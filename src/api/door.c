@@ -3,6 +3,7 @@
 #include "api/door.h"
 
 #include "api/server.h"
+#include "api/site.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -78,7 +79,7 @@ int door_read(const struct config *config, enum door_kind kind, struct door *ret
 	return err;
 }
 
-static void log_listening(const struct door *d, const struct core *core)
+static void log_listening(const struct door *d, const struct site *site)
 {
 	char addr[ENDPOINT_TEXT_MAX];
 	struct log_line l;
@@ -90,7 +91,7 @@ static void log_listening(const struct door *d, const struct core *core)
 	else
 		log_str(&l, "addr", endpoint_format(&d->listen.addr, addr));
 	if (d->kind == DOOR_API)
-		log_uint(&l, "tokens", core->tokens != NULL ? core->tokens->count : 0);
+		log_uint(&l, "tokens", site->tokens != NULL ? site->tokens->count : 0);
 	log_end(&l);
 }
 
@@ -105,7 +106,7 @@ static void make_folder(const struct door *d)
 	(void)mkdir(folder, FOLDER_MODE);
 }
 
-int door_open(struct door *d, struct core *core, uint64_t seed)
+int door_open(struct door *d, struct site *site)
 {
 	int err;
 
@@ -115,17 +116,16 @@ int door_open(struct door *d, struct core *core, uint64_t seed)
 		return err;
 	err = server_new(
 		&(struct server_options){
-			.core = core,
+			.site = site,
 			.door = d->kind,
 			.listen_fd = d->fd,
 			.is_unix = d->listen.is_unix,
 			.is_local = api_listen_is_local(&d->listen),
-			.max_conn = most_connections(core->config, d->kind),
-			.seed = seed,
+			.max_conn = most_connections(site->config, d->kind),
 		},
 		&d->server);
 	if (err == 0) {
-		log_listening(d, core);
+		log_listening(d, site);
 		return 0;
 	}
 	api_listen_close(&d->listen, d->fd);
@@ -148,7 +148,7 @@ static void complain(struct door *d, int err)
 	log_end(&l);
 }
 
-void door_tick(struct door *d, struct core *core, uint64_t seed, uint64_t now_ms)
+void door_tick(struct door *d, struct site *site, uint64_t now_ms)
 {
 	int err;
 
@@ -156,7 +156,7 @@ void door_tick(struct door *d, struct core *core, uint64_t seed, uint64_t now_ms
 		return;
 	if (d->since_ms == 0)
 		d->since_ms = now_ms;
-	err = door_open(d, core, seed);
+	err = door_open(d, site);
 	if (err == 0)
 		return;
 	d->retry_at_ms = now_ms + d->retry_ms;

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct core;
 struct server;
+struct site;
 
 enum door_kind {
 #define DOOR(name, word, option, most) DOOR_##name,
@@ -61,9 +61,9 @@ const char *door_option(enum door_kind kind);
 /* What the configuration says of it; opens nothing. 0; -EINVAL: d->where is no address. */
 MUST_CHECK int door_read(const struct config *config, enum door_kind kind, struct door *ret_door);
 /* Listens. 0 or -errno (-EADDRINUSE: somebody else does). */
-MUST_CHECK int door_open(struct door *d, struct core *core, uint64_t seed);
+MUST_CHECK int door_open(struct door *d, struct site *site);
 /* Tries again where it is due, and says once when that takes long. */
-void door_tick(struct door *d, struct core *core, uint64_t seed, uint64_t now_ms);
+void door_tick(struct door *d, struct site *site, uint64_t now_ms);
 void door_close(struct door *d);
 
 #endif

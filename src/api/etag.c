@@ -1,34 +1,10 @@
-/* What a row says becomes 64 bits by a plain hash: whoever could make two rows
- * collide could as well write the one that he wants. The same row has the same tag in each process
- * and after a restart. */
+/* Tags are compared as texts, and lists of them read as RFC 9110 has them. */
 #include "api/etag.h"
-
-#include "base/hash.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static uint64_t hash_text(uint64_t before, const char *text)
-{
-	return hash_stable(text, strlen(text) + 1, before);
-}
-
-uint64_t etag_hash(uint64_t before, const struct backend_record *b)
-{
-	const int64_t numbers[] = {b->port,    b->weight,  b->soft_limit, b->hard_limit,
-	                           b->healthy, b->deleted, b->registered, b->registered_at};
-	uint64_t h = hash_stable(numbers, sizeof(numbers), before);
-
-	h = hash_text(h, b->id);
-	h = hash_text(h, b->app);
-	h = hash_text(h, b->region);
-	h = hash_text(h, b->ip);
-	h = hash_text(h, b->country);
-	h = hash_text(h, b->pop);
-	return hash_text(h, b->state[0] != '\0' ? b->state : "ready");
-}
 
 void etag_format(uint64_t hash, bool weak, char to[REPLY_ETAG_MAX])
 {

@@ -2,7 +2,7 @@
  * taken for something else. */
 #include "api/list_query.h"
 
-#include "api/reply.h"
+#include "api/query.h"
 
 #include <string.h>
 
@@ -33,16 +33,16 @@ static bool read_limit(const char *text, int *ret)
 	int limit = 0;
 
 	if (text[0] == '\0') {
-		*ret = API_PAGE_DEFAULT;
+		*ret = QUERY_PAGE_DEFAULT;
 		return true;
 	}
 	for (const char *p = text; *p != '\0'; p++) {
-		if (*p < '0' || *p > '9' || limit > API_PAGE_MAX)
+		if (*p < '0' || *p > '9' || limit > QUERY_PAGE_MAX)
 			return false;
 		limit = limit * 10 + (*p - '0');
 	}
 	*ret = limit;
-	return limit >= 1 && limit <= API_PAGE_MAX;
+	return limit >= 1 && limit <= QUERY_PAGE_MAX;
 }
 
 bool list_query_parse(const struct request *q, struct list_query *l, struct writer_filter *f,
@@ -78,7 +78,7 @@ bool list_query_parse(const struct request *q, struct list_query *l, struct writ
 		return false;
 	}
 	if (!read_limit(l->limit, &f->limit)) {
-		reply_problem(r, 400, "limit", "limit must be 1..%d", API_PAGE_MAX);
+		reply_problem(r, 400, "limit", "limit must be 1..%d", QUERY_PAGE_MAX);
 		return false;
 	}
 	f->app = l->app[0] != '\0' ? l->app : NULL;

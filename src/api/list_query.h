@@ -2,7 +2,9 @@
 #ifndef API_LIST_QUERY_H
 #define API_LIST_QUERY_H
 
-#include "api/core.h"
+#include "api/reply.h"
+#include "api/request.h"
+#include "api/writer.h"
 
 /* What a filter points into: "" where a parameter is not given. */
 struct list_query {

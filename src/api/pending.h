@@ -8,7 +8,7 @@
 
 /* After so long the handler has to answer with what there is. */
 #define PENDING_MS 5000
-/* Requests that may rest at one time: a handler looks at core.pending_count before it begins. */
+/* Requests that may rest at one time: a handler asks query_may_wait() before it begins. */
 #define PENDING_MAX 16
 
 /* The first member of what a handler waits for. */

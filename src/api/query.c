@@ -82,9 +82,9 @@ bool query_may_see(const struct request *q, const char *app, struct reply *r)
 	return false;
 }
 
-bool query_may_wait(const struct core *c, struct reply *r)
+bool query_may_wait(const struct request *q, struct reply *r)
 {
-	if (c->pending_count < PENDING_MAX)
+	if (q->may_wait)
 		return true;
 	reply_problem(r, 503, NULL, "as many requests as may do so wait already");
 	r->retry_after_secs = 1;

@@ -3,12 +3,17 @@
 #ifndef API_QUERY_H
 #define API_QUERY_H
 
-#include "api/core.h"
+#include "api/reply.h"
+#include "api/request.h"
 #include "base/check.h"
 #include "net/prefix.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Rows of one page of a list. */
+#define QUERY_PAGE_DEFAULT 100
+#define QUERY_PAGE_MAX 1000
 
 struct query_field {
 	const char *key;
@@ -30,6 +35,6 @@ MUST_CHECK bool query_prefix(const char *key, const char *text, struct prefix *r
 MUST_CHECK bool query_may_see(const struct request *q, const char *app, struct reply *r);
 
 /* Is there room for one more request that waits? Answers 503 otherwise. */
-MUST_CHECK bool query_may_wait(const struct core *c, struct reply *r);
+MUST_CHECK bool query_may_wait(const struct request *q, struct reply *r);
 
 #endif

@@ -2,34 +2,35 @@
  * then into the history, from which events are told. Nobody here asks a worker for anything. */
 #include "api/recorder.h"
 
-#include "api/core.h"
 #include "base/clock.h"
 
 #include <errno.h>
 #include <time.h>
 
-int recorder_init(struct core *c, uint64_t seed)
+int recorder_init(struct recorder *rec, struct crew *crew, uint64_t seed)
 {
-	c->history = history_new();
-	c->event_log = event_log_new();
-	c->names = backend_names_new();
-	c->clients = client_sketch_new(CLIENT_SKETCH_ENTRIES, CLIENT_SKETCH_HALF_LIFE_MS, seed);
-	c->traffic = traffic_new(clock_now_ms());
-	c->transitions = transitions_new();
-	return c->history != NULL && c->event_log != NULL && c->names != NULL &&
-	                       c->clients != NULL && c->traffic != NULL && c->transitions != NULL
+	rec->crew = crew;
+	rec->history = history_new();
+	rec->event_log = event_log_new();
+	rec->names = backend_names_new();
+	rec->clients = client_sketch_new(CLIENT_SKETCH_ENTRIES, CLIENT_SKETCH_HALF_LIFE_MS, seed);
+	rec->traffic = traffic_new(clock_now_ms());
+	rec->transitions = transitions_new();
+	return rec->history != NULL && rec->event_log != NULL && rec->names != NULL &&
+	                       rec->clients != NULL && rec->traffic != NULL &&
+	                       rec->transitions != NULL
 	               ? 0
 	               : -ENOMEM;
 }
 
-void recorder_done(struct core *c)
+void recorder_done(struct recorder *rec)
 {
-	transitions_free(c->transitions);
-	traffic_free(c->traffic);
-	client_sketch_free(c->clients);
-	backend_names_free(c->names);
-	event_log_free(c->event_log);
-	history_free(c->history);
+	transitions_free(rec->transitions);
+	traffic_free(rec->traffic);
+	client_sketch_free(rec->clients);
+	backend_names_free(rec->names);
+	event_log_free(rec->event_log);
+	history_free(rec->history);
 }
 
 /* Ends of clients that the routing rules, not the network or the client, sent away. */
@@ -42,9 +43,16 @@ static bool is_unserved(const struct flight_record *r)
 	        r->detail == CLOSE_CONNECT_BUDGET);
 }
 
+/* One drain. */
+struct draining {
+	struct recorder *recorder;
+	const struct table *table;
+};
+
 static void seen(void *arg, const struct flight_record *record)
 {
-	struct core *c = arg;
+	const struct draining *d = arg;
+	struct recorder *rec = d->recorder;
 	bool routed = record->kind == FLIGHT_ROUTED;
 	const struct client_seen client = {
 		.client = record->client,
@@ -56,10 +64,10 @@ static void seen(void *arg, const struct flight_record *record)
 		.region_score = record->region_score,
 	};
 
-	traffic_note(c->traffic, record);
-	backend_names_note(c->names, c->table, record->slot, record->generation);
+	traffic_note(rec->traffic, record);
+	backend_names_note(rec->names, d->table, record->slot, record->generation);
 	if (routed || is_unserved(record))
-		client_sketch_note(c->clients, &client, clock_now_ms());
+		client_sketch_note(rec->clients, &client, clock_now_ms());
 }
 
 /* Read anew each time: it may have been set. */
@@ -71,13 +79,15 @@ static uint64_t wall_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void recorder_tick(struct core *c, uint64_t now_ms)
+void recorder_tick(struct recorder *rec, struct table *table, uint64_t now_ms)
 {
-	history_drain(c->history, c->crew, seen, c);
-	event_log_update(c->event_log, c->history, clock_now_ns(), wall_ns());
-	if (now_ms < c->look_ms)
+	struct draining d = {.recorder = rec, .table = table};
+
+	history_drain(rec->history, rec->crew, seen, &d);
+	event_log_update(rec->event_log, rec->history, clock_now_ns(), wall_ns());
+	if (now_ms < rec->look_ms)
 		return;
-	c->look_ms = now_ms + RECORDER_LOOK_MS;
-	traffic_tick(c->traffic, now_ms);
-	transitions_look(c->transitions, c->table, wall_ns() / 1000000);
+	rec->look_ms = now_ms + RECORDER_LOOK_MS;
+	traffic_tick(rec->traffic, now_ms);
+	transitions_look(rec->transitions, table, wall_ns() / 1000000);
 }

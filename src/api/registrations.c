@@ -3,9 +3,10 @@
  * Two rules: a row that an operator wrote is never rewritten or removed here; and the registry
  * follows what was committed, never the other way round. A registration belongs to the POP that was
  * asked for it last, since that is where the backend will be heard. */
+#include "api/registrations.h"
+
 #include "api/answer.h"
 #include "api/change.h"
-#include "api/core.h"
 #include "api/etag.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -22,7 +23,7 @@ struct registered {
 	char from[POP_NAME_MAX + 1]; /* which is this one */
 };
 
-static void log_move(const struct core *c, const struct request *q,
+static void log_move(const struct registrar *g, const struct request *q,
                      const struct registration_request *wanted, const struct registered *d)
 {
 	struct log_line l;
@@ -31,7 +32,7 @@ static void log_move(const struct core *c, const struct request *q,
 	log_str(&l, "backend", wanted->id);
 	log_str(&l, "app", wanted->app);
 	log_str(&l, "from", d->from);
-	log_str(&l, "to", c->config->pop);
+	log_str(&l, "to", g->config->pop);
 	log_str(&l, "by", q->token != NULL ? q->token->name : NULL);
 	log_end(&l);
 }
@@ -43,7 +44,7 @@ static bool may_change(const struct request *q, const struct backend_record *old
 	char tag[REPLY_ETAG_MAX];
 
 	if (is_there)
-		etag_format(etag_hash(ETAG_BEGIN, old), false, tag);
+		etag_format(backend_record_hash(BACKEND_RECORD_HASH_BEGIN, old), false, tag);
 	return answer_condition(q, is_there ? tag : NULL, false, r);
 }
 
@@ -67,44 +68,44 @@ static bool may_register(const struct request *q, const struct registration_requ
 }
 
 /* Within a transaction, which it ends. Answers only what went wrong: returns false then. */
-static bool write_registration(struct core *c, const struct request *q,
+static bool write_registration(struct registrar *g, const struct request *q, const char *path_id,
                                const struct registration_request *wanted, struct registered *ret,
                                struct reply *r)
 {
 	struct backend_record old = {0};
-	int err = writer_find(c->writer, wanted->id, &old);
+	int err = writer_find(g->writer, wanted->id, &old);
 
 	if (err != 0 && err != -ENOENT) {
-		writer_rollback(c->writer);
-		answer_database(c, r, err);
+		writer_rollback(g->writer);
+		answer_database(g, r, err);
 		return false;
 	}
 	ret->created = err == -ENOENT || old.deleted;
 	ret->moved = !ret->created && !old.own;
 	memcpy(ret->from, old.pop, sizeof(ret->from));
 	if ((err == 0 && !may_register(q, wanted, &old, r)) ||
-	    (q->match.route == ROUTE_put && !may_change(q, &old, !ret->created, r))) {
-		writer_rollback(c->writer);
+	    (path_id != NULL && !may_change(q, &old, !ret->created, r))) {
+		writer_rollback(g->writer);
 		return false;
 	}
-	err = writer_register(c->writer, wanted, (int64_t)time(NULL), &ret->changed);
+	err = writer_register(g->writer, wanted, (int64_t)time(NULL), &ret->changed);
 	if (err == 0)
-		err = writer_commit(c->writer);
+		err = writer_commit(g->writer);
 	else
-		writer_rollback(c->writer);
+		writer_rollback(g->writer);
 	if (err != 0)
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 	return err == 0;
 }
 
 /* 0; an answer has been given otherwise. */
-static int read_registration(struct core *c, const struct request *q, const char *path_id,
+static int read_registration(struct registrar *g, const struct request *q, const char *path_id,
                              struct registration_request *ret, struct reply *r)
 {
 	const struct registration_rules rules = {
-		.app = c->config->app,
+		.app = g->config->app,
 		.path_id = path_id,
-		.allow = c->config->api_allow_addrs,
+		.allow = g->config->api_allow_addrs,
 	};
 	struct field_error bad;
 	int err = registration_request_parse(q->body, q->body_len, &rules, ret, &bad);
@@ -119,81 +120,81 @@ static int read_registration(struct core *c, const struct request *q, const char
 	return err;
 }
 
-static bool register_backend(struct core *c, const struct request *q, const char *path_id,
+static bool register_backend(struct registrar *g, const struct request *q, const char *path_id,
                              struct registration_request *wanted, struct registered *ret,
                              struct reply *r)
 {
 	int err;
 
-	if (read_registration(c, q, path_id, wanted, r) != 0)
+	if (read_registration(g, q, path_id, wanted, r) != 0)
 		return false;
-	if (registry_find(c->registry, wanted->id) == NULL &&
-	    registry_count(c->registry) == REGISTRATIONS_MAX) {
+	if (registry_find(g->registry, wanted->id) == NULL &&
+	    registry_count(g->registry) == REGISTRATIONS_MAX) {
 		reply_problem(r, 503, NULL, "there are as many registrations as can be");
 		return false;
 	}
-	err = writer_begin(c->writer, WRITER_WRITE);
+	err = writer_begin(g->writer, WRITER_WRITE);
 	if (err != 0) {
-		answer_database(c, r, err);
+		answer_database(g, r, err);
 		return false;
 	}
-	if (!write_registration(c, q, wanted, ret, r))
+	if (!write_registration(g, q, path_id, wanted, ret, r))
 		return false;
-	answer_database_state(c, 0);
-	if (registry_add(c->registry, wanted->id, wanted->app, clock_now_ms()) != 0) {
+	answer_database_state(g, 0);
+	if (registry_add(g->registry, wanted->id, wanted->app, clock_now_ms()) != 0) {
 		/* It is in the database, so the next synchronisation brings it here. */
 		reply_problem(r, 503, NULL, "out of memory");
 		return false;
 	}
 	if (ret->moved)
-		log_move(c, q, wanted, ret);
+		log_move(g, q, wanted, ret);
 	else if (ret->changed)
 		change_log(q, "backend_registered", wanted->id, wanted->app);
 	return true;
 }
 
-void route_register(struct core *c, const struct request *q, struct reply *r)
+void registrations_register(struct registrar *g, const struct request *q, struct reply *r)
 {
 	struct registration_request wanted;
 	struct registered done = {0};
 
-	if (register_backend(c, q, NULL, &wanted, &done, r))
+	if (register_backend(g, q, NULL, &wanted, &done, r))
 		reply_json(r, done.created ? 201 : 200,
 		           json_pack("{s:s, s:b, s:s, s:I}", "id", wanted.id, "registered", 1,
 		                     "message", done.created ? "registered" : "renewed", "ttl_secs",
-		                     (json_int_t)c->config->heartbeat_ttl_secs));
+		                     (json_int_t)g->config->heartbeat_ttl_secs));
 }
 
-void route_put(struct core *c, const struct request *q, struct reply *r)
+void registrations_put(struct registrar *g, const struct request *q, struct reply *r)
 {
 	struct registration_request wanted;
 	struct registered done = {0};
 
-	if (register_backend(c, q, q->match.id, &wanted, &done, r))
-		answer_backend(c, q, wanted.id, done.created ? 201 : 200, r);
+	if (register_backend(g, q, q->match.id, &wanted, &done, r))
+		answer_backend(g, q, wanted.id, done.created ? 201 : 200, r);
 }
 
-void route_remove(struct core *c, const struct request *q, struct reply *r)
+void registrations_remove(struct registrar *g, const struct request *q, struct reply *r)
 {
 	struct registration *e;
 	struct backend_record b;
 
-	if (!change_begin(c, q, &b, r))
+	if (!change_begin(g, q, &b, r))
 		return;
 	if (!b.registered) {
-		writer_rollback(c->writer);
+		writer_rollback(g->writer);
 		answer_operators_row(r);
 		return;
 	}
 	if (!may_change(q, &b, true, r)) {
-		writer_rollback(c->writer);
+		writer_rollback(g->writer);
 		return;
 	}
-	if (!change_end(c, writer_delete(c->writer, b.id, (int64_t)time(NULL)), r))
+	if (!change_end(g, writer_delete(g->writer, b.id, (int64_t)time(NULL)), r))
 		return;
-	e = registry_find(c->registry, b.id);
+	e = registry_find(g->registry, b.id);
 	if (e != NULL)
-		registry_remove(c->registry, e);
+		registry_remove(g->registry, e);
 	change_log(q, "backend_deregistered", b.id, b.app);
 	reply_json(r, 200, json_pack("{s:s, s:b}", "id", b.id, "deregistered", 1));
 }

@@ -1,20 +1,11 @@
-/* Which route a request means. The table is routes.def; this file only compares. A path is matched
- * segment by segment before anything is decoded, so that an id may hold a slash (%2F) and no
- * encoding makes one path look like another. A trailing slash is another path. */
+/* Which route a request means. The table is the caller's; this file only compares. A path is
+ * matched segment by segment before anything is decoded, so that an id may hold a slash (%2F) and
+ * no encoding makes one path look like another. A trailing slash is another path. */
 #include "api/router.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#define ACCESS_OPEN false
-#define ACCESS_TOKEN true
-
-const struct api_route api_routes[ROUTE_COUNT] = {
-#define ROUTE(handler, method, pattern, access, doors) {#method, pattern, ACCESS_##access, doors},
-#include "api/routes.def"
-#undef ROUTE
-};
 
 static int hex_value(char c)
 {
@@ -79,23 +70,24 @@ static void add_allowed(char allow[ROUTER_ALLOW_MAX], const char *method)
 	         strcmp(method, "GET") == 0 ? ", HEAD" : "");
 }
 
-int router_match(const char *method, const char *path, enum door_kind door,
-                 struct route_match *ret_match)
+int router_match(const struct route *routes, size_t route_count, const char *method,
+                 const char *path, enum door_kind door, struct route_match *ret_match)
 {
 	const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
 	struct route_match m = {0};
 	const char *id;
 	size_t len;
 
-	for (int i = 0; i < ROUTE_COUNT; i++) {
-		if ((api_routes[i].doors >> door & 1U) == 0 ||
-		    !fits(api_routes[i].pattern, path, &id, &len))
+	for (size_t i = 0; i < route_count; i++) {
+		const struct route *route = &routes[i];
+
+		if ((route->doors >> door & 1U) == 0 || !fits(route->pattern, path, &id, &len))
 			continue;
-		if (strcmp(api_routes[i].method, wanted) != 0) {
-			add_allowed(m.allow, api_routes[i].method);
+		if (strcmp(route->method, wanted) != 0) {
+			add_allowed(m.allow, route->method);
 			continue;
 		}
-		m.route = (enum route_id)i;
+		m.route = route;
 		if (percent_decode(id, len, m.id, BACKEND_ID_MAX) != 0)
 			return -EINVAL;
 		*ret_match = m;

@@ -9,26 +9,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum route_id {
-#define ROUTE(handler, method, pattern, access, doors) ROUTE_##handler,
-#include "api/routes.def"
-#undef ROUTE
-	ROUTE_COUNT
-};
+struct core; /* the handlers' own: nothing that is looked into here */
+struct request;
+struct reply;
 
-struct api_route {
+struct route {
 	const char *method;
-	const char *pattern;
-	bool needs_token; /* where there are tokens */
-	unsigned doors;   /* of enum door_bit */
+	const char *pattern; /* {id} is one segment, percent-encoded */
+	bool needs_token;    /* where there are tokens */
+	bool takes_json;     /* its body must be declared to be JSON */
+	unsigned doors;      /* of enum door_bit */
+	void (*handler)(struct core *c, const struct request *q, struct reply *r);
 };
-extern const struct api_route api_routes[ROUTE_COUNT];
 
 /* Room for every method of one path: "GET, HEAD, PUT, DELETE". */
 #define ROUTER_ALLOW_MAX 48
 
 struct route_match {
-	enum route_id route;
+	const struct route *route;
 	char id[BACKEND_ID_MAX + 1];  /* decoded; "" where the pattern has none */
 	char allow[ROUTER_ALLOW_MAX]; /* of -EPERM: the methods that the path has */
 };
@@ -36,8 +34,8 @@ struct route_match {
 /* path as it stands in the request line, without a query. 0; -ENOENT (no such path at this door);
  * -EPERM (not with this method); -EINVAL (the id is not percent-encoded rightly, or no backend's
  * can be so long). */
-MUST_CHECK int router_match(const char *method, const char *path, enum door_kind door,
-                            struct route_match *ret_match);
+MUST_CHECK int router_match(const struct route *routes, size_t route_count, const char *method,
+                            const char *path, enum door_kind door, struct route_match *ret_match);
 
 /* Decodes len bytes of percent-encoding into at most room bytes and the end. 0; -EINVAL (a bad
  * escape, or an encoded NUL); -ENAMETOOLONG. */

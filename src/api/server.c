@@ -11,6 +11,8 @@
  * Origin, and a name that was rebound to a local address by its Host. */
 #include "api/server.h"
 
+#include "api/reply.h"
+#include "api/request.h"
 #include "api/stream.h"
 #include "base/clock.h"
 #include "base/list.h"
@@ -25,11 +27,11 @@
 #include <sys/socket.h>
 
 /* A chunked body that is too long is read so far, for the sake of an answer. */
-#define OVERLONG_MAX (8 * API_BODY_MAX)
+#define OVERLONG_MAX (8 * REQUEST_BODY_MAX)
 #define SWEEP_MS 250
 
 struct server {
-	struct core *core;
+	struct site *site;
 	struct MHD_Daemon *daemon;
 	struct client_limits *rates;  /* NULL: no limit */
 	struct client_limits *places; /* of connections at one time; the same */
@@ -57,7 +59,7 @@ struct exchange {
 	uint64_t until_ms; /* it waits */
 	struct request request;
 	size_t received; /* bytes of the body, kept or not */
-	char body[API_BODY_MAX];
+	char body[REQUEST_BODY_MAX];
 };
 
 /* ---- answers ---- */
@@ -184,7 +186,7 @@ static bool is_plain_host(const char *host)
 /* Are tokens asked for here? */
 static bool has_tokens(const struct server *s)
 {
-	return s->door == DOOR_API && s->core->tokens != NULL;
+	return s->door == DOOR_API && s->site->tokens != NULL;
 }
 
 static bool is_browsers(const struct server *s, struct MHD_Connection *connection,
@@ -211,12 +213,7 @@ static bool declares_too_much(struct MHD_Connection *connection)
 {
 	const char *length = header(connection, "Content-Length");
 
-	return length != NULL && strtoull(length, NULL, 10) > API_BODY_MAX;
-}
-
-static bool wants_json(enum route_id route)
-{
-	return route == ROUTE_register || route == ROUTE_put;
+	return length != NULL && strtoull(length, NULL, 10) > REQUEST_BODY_MAX;
 }
 
 /* Everything that is known before the body. True: x->request is filled; false: r is. */
@@ -230,7 +227,7 @@ static bool let_in(struct server *s, struct MHD_Connection *connection, const ch
 		r->retry_after_secs = 1;
 		return false;
 	}
-	err = router_match(method, path, s->door, &q->match);
+	err = router_match(s->site->routes, s->site->route_count, method, path, s->door, &q->match);
 	if (err == -EINVAL)
 		reply_problem(r, 400, "id",
 		              "the id in the path must be 1..%d bytes, "
@@ -249,18 +246,18 @@ static bool let_in(struct server *s, struct MHD_Connection *connection, const ch
 		              "may have made are refused");
 		return false;
 	}
-	if (has_tokens(s) && api_routes[q->match.route].needs_token) {
-		q->token = tokens_find(s->core->tokens, header(connection, "Authorization"));
+	if (has_tokens(s) && q->match.route->needs_token) {
+		q->token = tokens_find(s->site->tokens, header(connection, "Authorization"));
 		if (q->token == NULL) {
 			reply_problem(r, 401, NULL, "a bearer token is needed");
 			return false;
 		}
 	}
 	if (declares_too_much(connection)) {
-		reply_problem(r, 413, NULL, "a body may have at most %d bytes", API_BODY_MAX);
+		reply_problem(r, 413, NULL, "a body may have at most %d bytes", REQUEST_BODY_MAX);
 		return false;
 	}
-	if (wants_json(q->match.route) && !has_json(connection)) {
+	if (q->match.route->takes_json && !has_json(connection)) {
 		reply_problem(r, 415, NULL, "the body must be of Content-Type application/json");
 		return false;
 	}
@@ -280,7 +277,7 @@ static enum MHD_Result collect_parameter(void *arg, enum MHD_ValueKind kind, con
 	struct collecting *c = arg;
 
 	(void)kind;
-	if (c->request->query_count == API_QUERY_MAX) {
+	if (c->request->query_count == REQUEST_QUERY_MAX) {
 		c->too_many = true;
 		return MHD_NO;
 	}
@@ -292,30 +289,25 @@ static enum MHD_Result collect_parameter(void *arg, enum MHD_ValueKind kind, con
 static void answer(struct server *s, struct MHD_Connection *connection, struct exchange *x,
                    struct reply *r)
 {
-	static void (*const handlers[ROUTE_COUNT])(struct core *, const struct request *,
-	                                           struct reply *) = {
-#define ROUTE(handler, method, pattern, access, doors) route_##handler,
-#include "api/routes.def"
-#undef ROUTE
-	};
 	struct collecting collecting = {.request = &x->request};
 
-	if (x->received > API_BODY_MAX) {
-		reply_problem(r, 413, NULL, "a body may have at most %d bytes", API_BODY_MAX);
+	if (x->received > REQUEST_BODY_MAX) {
+		reply_problem(r, 413, NULL, "a body may have at most %d bytes", REQUEST_BODY_MAX);
 		return;
 	}
 	x->request.query_count = 0;
 	(void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, collect_parameter,
 	                                &collecting);
 	if (collecting.too_many) {
-		reply_problem(r, 400, NULL, "more than %d parameters", API_QUERY_MAX);
+		reply_problem(r, 400, NULL, "more than %d parameters", REQUEST_QUERY_MAX);
 		return;
 	}
 	x->request.if_match = header(connection, "If-Match");
 	x->request.if_none_match = header(connection, "If-None-Match");
 	x->request.body = x->body;
 	x->request.body_len = x->received;
-	handlers[x->request.match.route](s->core, &x->request, r);
+	x->request.may_wait = s->site->pending_count < PENDING_MAX;
+	x->request.match.route->handler(s->site->core, &x->request, r);
 }
 
 /* The connection rests until the answer is ready: release_ready(). */
@@ -327,7 +319,7 @@ static enum MHD_Result wait_for(struct server *s, struct MHD_Connection *connect
 	x->connection = connection;
 	x->until_ms = clock_now_ms() + PENDING_MS;
 	list_push_back(&s->waiting, &x->node);
-	s->core->pending_count++;
+	s->site->pending_count++;
 	MHD_suspend_connection(connection);
 	return MHD_YES;
 }
@@ -335,7 +327,7 @@ static enum MHD_Result wait_for(struct server *s, struct MHD_Connection *connect
 static void release(struct server *s, struct exchange *x)
 {
 	list_remove(&x->node);
-	s->core->pending_count--;
+	s->site->pending_count--;
 	MHD_resume_connection(x->connection);
 }
 
@@ -464,17 +456,17 @@ static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint6
 	});
 }
 
-static int make_all_limits(struct server *s, uint64_t seed)
+static int make_all_limits(struct server *s)
 {
-	uint32_t rate = (uint32_t)s->core->config->api_rate;
-	uint32_t max_conn = (uint32_t)s->core->config->api_client_max_conn;
+	uint32_t rate = (uint32_t)s->site->config->api_rate;
+	uint32_t max_conn = (uint32_t)s->site->config->api_client_max_conn;
 
 	if (s->door != DOOR_API)
 		return 0;
 	if (rate != 0)
-		s->rates = make_limits(0, rate, seed);
+		s->rates = make_limits(0, rate, s->site->seed);
 	if (max_conn != 0)
-		s->places = make_limits(max_conn, 0, seed);
+		s->places = make_limits(max_conn, 0, s->site->seed);
 	return (rate != 0 && s->rates == NULL) || (max_conn != 0 && s->places == NULL) ? -ENOMEM
 	                                                                               : 0;
 }
@@ -491,13 +483,13 @@ int server_new(const struct server_options *options, struct server **ret_server)
 
 	if (s == NULL)
 		return -ENOMEM;
-	s->core = options->core;
+	s->site = options->site;
 	s->door = options->door;
 	s->is_unix = options->is_unix;
 	s->is_local = options->is_local;
 	list_init(&s->connections);
 	list_init(&s->waiting);
-	if (make_all_limits(s, options->seed) != 0) {
+	if (make_all_limits(s) != 0) {
 		free_limits(s);
 		free(s);
 		return -ENOMEM;

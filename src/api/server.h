@@ -1,10 +1,11 @@
-/* HTTP/1.1 for the API: connections and requests in, answers of the handlers out. Everything is
+/* HTTP/1.1: connections and requests in, answers of the handlers out. Everything is
  * bounded: connections, the size of headers and bodies, the time of a request, and how many
  * requests one address may make. The API thread only. */
 #ifndef API_SERVER_H
 #define API_SERVER_H
 
-#include "api/core.h"
+#include "api/door.h"
+#include "api/site.h"
 #include "base/check.h"
 
 #include <stdint.h>
@@ -20,13 +21,12 @@
 struct server;
 
 struct server_options {
-	struct core *core; /* outlives the server */
+	struct site *site; /* outlives the server */
 	enum door_kind door;
 	int listen_fd; /* stays the caller's */
 	bool is_unix;
 	bool is_local; /* only this machine can connect there */
 	unsigned max_conn;
-	uint64_t seed;
 };
 
 /* 0 or -errno. */

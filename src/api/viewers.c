@@ -4,6 +4,7 @@
 #include "api/viewers.h"
 
 #include "api/core.h"
+#include "api/reply.h"
 #include "api/snapshot.h"
 #include "api/stream.h"
 #include "base/clock.h"

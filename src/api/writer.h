@@ -6,6 +6,7 @@
 #ifndef API_WRITER_H
 #define API_WRITER_H
 
+#include "api/backend_record.h"
 #include "api/registration_request.h"
 #include "base/check.h"
 
@@ -21,28 +22,6 @@
 #define WRITER_PURGE_SECS (7 * 86400)
 
 struct writer;
-
-/* A row of backends as it stands, whoever wrote it: texts are cut to fit, numbers may be anything.
- */
-struct backend_record {
-	char id[BACKEND_ID_MAX + 1];
-	char app[APP_NAME_MAX + 1];
-	char region[REGION_NAME_MAX + 1];
-	char ip[IP_TEXT_MAX];
-	char country[8];
-	char state[16]; /* "": ready */
-	int64_t port;
-	int64_t weight;
-	int64_t soft_limit;
-	int64_t hard_limit;
-	bool healthy;
-	bool deleted;
-	bool registered;            /* by the API; otherwise it is an operator's */
-	bool late;                  /* unhealthy because it fell silent */
-	int64_t registered_at;      /* UNIX seconds */
-	char pop[POP_NAME_MAX + 1]; /* where it registered; "": at a proxy without EDGEPROXY_POP */
-	bool own;                   /* registered, and that was here */
-};
 
 /* pop: of this proxy, at most POP_NAME_MAX bytes; "": none. Opens nothing yet. 0 or -ENOMEM. */
 MUST_CHECK int writer_new(const char *path, const char *pop, struct writer **ret_writer);

@@ -8,17 +8,17 @@
  * time to live to be heard of again. */
 #include "api/api.h"
 
-#include "api/auth.h"
 #include "api/core.h"
-#include "api/door.h"
-#include "api/heartbeats.h"
 #include "api/metrics.h"
 #include "api/routes.h"
-#include "api/server.h"
-#include "api/site.h"
 #include "api/viewers.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/auth.h"
+#include "http/door.h"
+#include "http/server.h"
+#include "http/site.h"
+#include "registry/heartbeats.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -102,7 +102,7 @@ static int read_options(const struct config *config, struct door doors[DOOR_COUN
 		err = tokens_load(config->api_token_file, ret_tokens, ret_exposed, why);
 		return err == 0 ? 0 : refuse(error, err, "EDGEPROXY_API_TOKEN_FILE: %s", why);
 	}
-	if (!api_listen_is_local(&doors[DOOR_API].listen))
+	if (!http_listen_is_local(&doors[DOOR_API].listen))
 		return refuse(error, -EINVAL,
 		              "EDGEPROXY_API_LISTEN_ADDR=%.100s: without EDGEPROXY_API_TOKEN_FILE "
 		              "the API listens on a loopback address or a Unix socket only",

@@ -2,11 +2,11 @@
  * some. The table of affinity may have millions, so it is looked through a step at a time, with
  * other requests in between; a binding that comes or goes meanwhile may or may not be counted. */
 #include "api/core.h"
-#include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
 #include "base/log.h"
+#include "http/query.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,11 +2,11 @@
  * settings that decisions rest on, and what is true of each backend now beside its row. Addresses
  * of clients: the control socket only (routes.def). The sketch is small; backends come without a
  * limit, since a plan without one of them would be wrong. */
-#include "api/client_sketch.h"
 #include "api/core.h"
 #include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "recorder/client_sketch.h"
 
 #include <limits.h>
 #include <stdlib.h>

@@ -2,8 +2,6 @@
 #ifndef API_CORE_H
 #define API_CORE_H
 
-#include "api/recorder.h"
-#include "api/registrar.h"
 #include "config/config.h"
 #include "control/fault_watch.h"
 #include "control/geo_watch.h"
@@ -11,6 +9,8 @@
 #include "geo/geo_db.h"
 #include "observe/access_sink.h"
 #include "proxy/crew.h"
+#include "recorder/recorder.h"
+#include "registry/registrar.h"
 #include "route/affinity.h"
 #include "route/live.h"
 #include "route/queue.h"

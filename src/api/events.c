@@ -4,15 +4,15 @@
  * Client addresses are for those who could read the log: the control socket's users, and whoever
  * has a token. At an API without tokens they are left out. */
 #include "api/core.h"
-#include "api/event_log.h"
-#include "api/log_line.h"
-#include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "http/query.h"
 #include "net/prefix.h"
 #include "proxy/flight.h"
 #include "proxy/session.h"
+#include "recorder/event_log.h"
+#include "recorder/log_line.h"
 #include "route/policy.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* GET /api/v1/explain: where one client would go now, by the table, the faults, the bindings and
  * the queue that the workers have. Looking changes nothing. */
 #include "api/core.h"
-#include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
 #include "explain/explanation_json.h"
+#include "http/query.h"
 
 #include <string.h>
 

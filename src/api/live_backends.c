@@ -1,10 +1,10 @@
 /* Backends as this process sees them now: the rows of the table that routes, and what is known of
  * each beside its row (route/live.h). `backends.c` shows what the database says. */
 #include "api/core.h"
-#include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "http/query.h"
 #include "route/balancer.h"
 
 #include <stdlib.h>

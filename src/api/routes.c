@@ -2,9 +2,9 @@
  * nothing of the rest of the API. */
 #include "api/routes.h"
 
-#include "api/backends.h"
-#include "api/heartbeats.h"
-#include "api/registrations.h"
+#include "registry/backends.h"
+#include "registry/heartbeats.h"
+#include "registry/registrations.h"
 
 #define ACCESS_OPEN false
 #define ACCESS_TOKEN true

@@ -3,9 +3,9 @@
 #define API_ROUTES_H
 
 #include "api/core.h"
-#include "api/reply.h"
-#include "api/request.h"
-#include "api/router.h"
+#include "http/reply.h"
+#include "http/request.h"
+#include "http/router.h"
 
 enum route_id {
 #define ROUTE(handler, method, pattern, access, doors, body) ROUTE_##handler,

@@ -4,11 +4,11 @@
  *
  * Ending everybody by a request without a filter is refused: it must say so (all=true). */
 #include "api/core.h"
-#include "api/query.h"
 #include "api/routes.h"
 #include "base/json_text.h"
 #include "base/log.h"
 #include "geo/country.h"
+#include "http/query.h"
 
 #include <ctype.h>
 #include <errno.h>

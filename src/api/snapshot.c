@@ -3,9 +3,9 @@
  * relaxed, as they are: numbers of one snapshot may be microseconds apart. */
 #include "api/snapshot.h"
 
-#include "api/traffic.h"
-#include "api/transitions.h"
 #include "base/clock.h"
+#include "recorder/traffic.h"
+#include "recorder/transitions.h"
 #include "route/region.h"
 
 #include <jansson.h>

@@ -2,13 +2,13 @@
  * counters that only grow, so that two answers give a rate; histograms; and the backends and places
  * that matter most, never all of a hundred thousand. Reads what workers count, and makes none
  * wait. */
-#include "api/client_sketch.h"
 #include "api/core.h"
-#include "api/query.h"
 #include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "http/query.h"
 #include "proxy/counters.h"
+#include "recorder/client_sketch.h"
 #include "route/balancer.h"
 
 #include <errno.h>

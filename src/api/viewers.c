@@ -4,11 +4,11 @@
 #include "api/viewers.h"
 
 #include "api/core.h"
-#include "api/reply.h"
 #include "api/snapshot.h"
-#include "api/stream.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "http/reply.h"
+#include "http/stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>

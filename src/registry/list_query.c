@@ -45,7 +45,7 @@ static bool read_limit(const char *text, int *ret)
 	return limit >= 1 && limit <= QUERY_PAGE_MAX;
 }
 
-bool list_query_parse(const struct request *q, struct list_query *l, struct writer_filter *f,
+bool list_query_parse(const struct request *q, struct list_query *l, struct backend_filter *f,
                       struct reply *r)
 {
 	for (size_t i = 0; i < q->query_count; i++) {

@@ -18,6 +18,6 @@ struct list_query {
 
 /* l must be zeroes. False after it has answered; *f gets its texts from l. */
 MUST_CHECK bool list_query_parse(const struct request *q, struct list_query *l,
-                                 struct writer_filter *f, struct reply *r);
+                                 struct backend_filter *f, struct reply *r);
 
 #endif

@@ -8,16 +8,13 @@
 
 #include "base/check.h"
 #include "registry/backend_record.h"
+#include "registry/backend_rows.h"
 #include "registry/registration_request.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* How long a transaction waits for another process that writes, and how long after it waited in
- * vain further ones wait only WRITER_HURRY_MS: a queue of requests must not become minutes. */
-#define WRITER_BUSY_MS 1000
-#define WRITER_HURRY_MS 20
 /* Rows that were soft-deleted by a registration's end are removed after so long. */
 #define WRITER_PURGE_SECS (7 * 86400)
 
@@ -56,19 +53,9 @@ MUST_CHECK int writer_delete(struct writer *w, const char *id, int64_t now_unix)
 /* Of this POP's registrations. */
 MUST_CHECK int writer_purge(struct writer *w, int64_t now_unix);
 
-struct writer_filter {
-	const char *app;         /* NULL: any */
-	const char *region;      /* NULL: any */
-	const char *state;       /* NULL: any */
-	int healthy;             /* 0, 1, or -1: any */
-	const char *const *apps; /* only of these, where app_count > 0 */
-	size_t app_count;
-	const char *after; /* ids that come behind this; NULL: from the first */
-	int limit;
-};
 /* Rows that are not deleted, by id. row() gets at most limit of them; *ret_total is how many there
  * are without after and limit. */
-MUST_CHECK int writer_list(struct writer *w, const struct writer_filter *filter,
+MUST_CHECK int writer_list(struct writer *w, const struct backend_filter *filter,
                            void (*row)(void *arg, const struct backend_record *record), void *arg,
                            int64_t *ret_total);
 /* Every registration of this POP that is not deleted. row() returns 0, or an error that ends it. */

@@ -154,33 +154,29 @@ void event_log_update(struct event_log *e, const struct history *h, uint64_t now
 	}
 }
 
-/* The place of the first one of a ring whose number is above after; end: none. */
-static uint64_t decision_above(const struct event_log *e, uint64_t after)
+static uint64_t decision_number(const struct event_log *e, uint64_t place)
 {
-	uint64_t end = e->decision_end;
-	uint64_t low = end > HISTORY_RECORDS ? end - HISTORY_RECORDS : 0;
+	return e->decisions[place % HISTORY_RECORDS].number;
+}
+
+static uint64_t line_number(const struct event_log *e, uint64_t place)
+{
+	return e->lines[place % EVENT_LINES].number;
+}
+
+/* The place of the first one of a ring whose number is above after; end: none. The ring has room
+ * for so many. */
+static uint64_t place_above(const struct event_log *e,
+                            uint64_t (*number_at)(const struct event_log *, uint64_t), uint64_t end,
+                            uint64_t room, uint64_t after)
+{
+	uint64_t low = end > room ? end - room : 0;
 	uint64_t high = end;
 
 	while (low < high) {
 		uint64_t middle = low + (high - low) / 2;
 
-		if (e->decisions[middle % HISTORY_RECORDS].number > after)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
-static uint64_t line_above(const struct event_log *e, uint64_t after)
-{
-	uint64_t low = e->line_end > EVENT_LINES ? e->line_end - EVENT_LINES : 0;
-	uint64_t high = e->line_end;
-
-	while (low < high) {
-		uint64_t middle = low + (high - low) / 2;
-
-		if (e->lines[middle % EVENT_LINES].number > after)
+		if (number_at(e, middle) > after)
 			high = middle;
 		else
 			low = middle + 1;
@@ -191,8 +187,8 @@ static uint64_t line_above(const struct event_log *e, uint64_t after)
 bool event_log_find(const struct event_log *e, const struct history *h, uint64_t after,
                     struct event *ret_event)
 {
-	uint64_t d = decision_above(e, after);
-	uint64_t l = line_above(e, after);
+	uint64_t d = place_above(e, decision_number, e->decision_end, HISTORY_RECORDS, after);
+	uint64_t l = place_above(e, line_number, e->line_end, EVENT_LINES, after);
 	const struct flight_record *record = NULL;
 	const struct decision *decision;
 	const struct line *line;

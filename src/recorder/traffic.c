@@ -142,49 +142,45 @@ static void country_text(unsigned index, char to[3])
 	to[2] = '\0';
 }
 
-static int by_clients(uint32_t a, uint32_t b)
-{
-	return (a < b) - (a > b);
-}
-
-static int compare_countries(const void *a, const void *b)
-{
-	const struct traffic_country *x = a, *y = b;
-	int order = by_clients(x->clients, y->clients);
-
-	return order != 0 ? order : strcmp(x->country, y->country);
-}
-
 static int compare_arcs(const void *a, const void *b)
 {
 	const struct traffic_arc *x = a, *y = b;
-	int order = by_clients(x->clients, y->clients);
+	int order = (x->clients < y->clients) - (x->clients > y->clients);
 
 	if (order == 0)
 		order = strcmp(x->country, y->country);
 	return order != 0 ? order : (x->slot > y->slot) - (x->slot < y->slot);
 }
 
+/* Sorts them; returns how many there are, `most` at most, and adds the clients of the others to
+ * *rest. */
+static size_t keep_first(struct traffic_arc *all, size_t count, size_t most, uint64_t *rest)
+{
+	qsort(all, count, sizeof(all[0]), compare_arcs);
+	for (size_t i = most; i < count; i++)
+		*rest += all[i].clients;
+	return count < most ? count : most;
+}
+
+/* A country is sorted as an arc that leads nowhere. */
 size_t traffic_countries(const struct traffic *t, struct traffic_country *ret, size_t most,
                          uint64_t *ret_rest)
 {
-	struct traffic_country all[TRAFFIC_COUNTRIES];
+	struct traffic_arc all[TRAFFIC_COUNTRIES];
 	size_t count = 0;
-	uint64_t rest = 0;
 
 	for (unsigned i = 0; i < TRAFFIC_COUNTRIES; i++) {
 		if (t->countries[i].sum == 0)
 			continue;
-		country_text(i, all[count].country);
-		all[count++].clients = t->countries[i].sum;
+		all[count] = (struct traffic_arc){.clients = t->countries[i].sum};
+		country_text(i, all[count++].country);
 	}
-	qsort(all, count, sizeof(all[0]), compare_countries);
-	for (size_t i = most; i < count; i++)
-		rest += all[i].clients;
-	if (count > most)
-		count = most;
-	memcpy(ret, all, count * sizeof(all[0]));
-	*ret_rest = rest;
+	*ret_rest = 0;
+	count = keep_first(all, count, most, ret_rest);
+	for (size_t i = 0; i < count; i++) {
+		memcpy(ret[i].country, all[i].country, sizeof(ret[i].country));
+		ret[i].clients = all[i].clients;
+	}
 	return count;
 }
 
@@ -193,7 +189,6 @@ size_t traffic_arcs(const struct traffic *t, struct traffic_arc *ret, size_t mos
 {
 	struct traffic_arc all[TRAFFIC_ARCS_MAX];
 	size_t count = 0;
-	uint64_t rest = t->gave_way.sum;
 
 	for (unsigned i = 0; i < TRAFFIC_ARCS_MAX; i++) {
 		const struct place *p = &t->places[i / TRAFFIC_WAYS][i % TRAFFIC_WAYS];
@@ -206,12 +201,8 @@ size_t traffic_arcs(const struct traffic *t, struct traffic_arc *ret, size_t mos
 		                                  .clients = p->tally.sum};
 		country_text(p->country, all[count++].country);
 	}
-	qsort(all, count, sizeof(all[0]), compare_arcs);
-	for (size_t i = most; i < count; i++)
-		rest += all[i].clients;
-	if (count > most)
-		count = most;
+	*ret_rest = t->gave_way.sum;
+	count = keep_first(all, count, most, ret_rest);
 	memcpy(ret, all, count * sizeof(all[0]));
-	*ret_rest = rest;
 	return count;
 }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "http/door_kind.h"
 #include "http/listen.h"
 
 #include <stdbool.h>
@@ -12,20 +13,6 @@
 
 struct server;
 struct site;
-
-enum door_kind {
-#define DOOR(name, word, option, most) DOOR_##name,
-#include "http/doors.def"
-#undef DOOR
-	DOOR_COUNT
-};
-
-/* As bits, for routes.def. */
-enum door_bit {
-#define DOOR(name, word, option, most) AT_##name = 1 << DOOR_##name,
-#include "http/doors.def"
-#undef DOOR
-};
 
 /* The value of EDGEPROXY_CONTROL_SOCKET for CONTROL_SOCKET_PATH where that can be made, and for no
  * socket. */

@@ -4,7 +4,7 @@
 #define HTTP_REQUEST_H
 
 #include "http/auth.h"
-#include "http/door.h"
+#include "http/door_kind.h"
 #include "http/pending.h"
 #include "http/router.h"
 

@@ -3,7 +3,7 @@
 #define HTTP_ROUTER_H
 
 #include "base/check.h"
-#include "http/door.h"
+#include "http/door_kind.h"
 #include "route/limits.h"
 
 #include <stdbool.h>

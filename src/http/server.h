@@ -5,7 +5,7 @@
 #define HTTP_SERVER_H
 
 #include "base/check.h"
-#include "http/door.h"
+#include "http/door_kind.h"
 #include "http/site.h"
 
 #include <stdint.h>

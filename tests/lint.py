@@ -16,8 +16,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CPUS = len(os.sched_getaffinity(0))
 
-# What each folder of src may include beside itself. Layers never look up, and proxy, health
-# and control, which run side by side, never see each other. A folder that is not named may see all.
+# What each folder of src may include beside itself. Layers never look up, and those that stand
+# side by side (proxy, health and control; registry and recorder) never see each other. A folder
+# that is not named may see all.
 _DATA = {"base", "net", "geo", "route", "config", "observe"}
 MAY_INCLUDE = {
     "base": set(),
@@ -30,7 +31,10 @@ MAY_INCLUDE = {
     "control": _DATA,
     "health": _DATA,
     "explain": {"base", "net", "geo", "route"},
-    "api": _DATA | {"control", "proxy", "explain"},
+    "http": {"base", "net", "config", "route"},
+    "registry": {"base", "net", "config", "geo", "route", "control", "http"},
+    "recorder": {"base", "net", "geo", "route", "proxy"},
+    "api": _DATA | {"control", "proxy", "explain", "http", "registry", "recorder"},
 }
 
 

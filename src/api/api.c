@@ -9,11 +9,16 @@
 #include "api/api.h"
 
 #include "api/core.h"
-#include "api/door.h"
-#include "api/recorder.h"
-#include "api/server.h"
+#include "api/metrics.h"
+#include "api/routes.h"
+#include "api/viewers.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/auth.h"
+#include "http/door.h"
+#include "http/server.h"
+#include "http/site.h"
+#include "registry/heartbeats.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -30,9 +35,9 @@
 
 struct api {
 	struct core core;
+	struct site site;
 	struct door doors[DOOR_COUNT];
 	int wake_fd;
-	uint64_t seed;
 	uint64_t tick_ms;
 	pthread_t thread;
 	atomic_bool stopping;
@@ -97,7 +102,7 @@ static int read_options(const struct config *config, struct door doors[DOOR_COUN
 		err = tokens_load(config->api_token_file, ret_tokens, ret_exposed, why);
 		return err == 0 ? 0 : refuse(error, err, "EDGEPROXY_API_TOKEN_FILE: %s", why);
 	}
-	if (!api_listen_is_local(&doors[DOOR_API].listen))
+	if (!http_listen_is_local(&doors[DOOR_API].listen))
 		return refuse(error, -EINVAL,
 		              "EDGEPROXY_API_LISTEN_ADDR=%.100s: without EDGEPROXY_API_TOKEN_FILE "
 		              "the API listens on a loopback address or a Unix socket only",
@@ -136,11 +141,11 @@ static void reload_tokens(struct api *a)
 	struct log_line l;
 	bool exposed = false;
 
-	if (a->core.tokens == NULL)
+	if (a->site.tokens == NULL)
 		return;
 	if (tokens_load(config->api_token_file, &t, &exposed, error) == 0) {
-		tokens_free(a->core.tokens);
-		a->core.tokens = t;
+		tokens_free(a->site.tokens);
+		a->site.tokens = t;
 		log_tokens(config, t, exposed);
 		return;
 	}
@@ -172,6 +177,7 @@ static bool take_news(struct api *a)
 		metrics_table_goes(&a->core);
 		table_unref(a->core.table);
 		a->core.table = news;
+		a->core.registrar.table = news;
 		a->core.table_ms = clock_now_ms();
 	}
 	if (geo != NULL) {
@@ -204,11 +210,11 @@ static void tick(struct api *a, uint64_t now_ms)
 {
 	a->tick_ms = now_ms + API_TICK_MS;
 	for (int i = 0; i < DOOR_COUNT; i++)
-		door_tick(&a->doors[i], &a->core, a->seed, now_ms);
-	recorder_tick(&a->core, now_ms);
+		door_tick(&a->doors[i], &a->site, now_ms);
+	recorder_tick(&a->core.recorder, a->core.table, now_ms);
 	viewers_tick(a->core.viewers, &a->core, now_ms);
 	if (a->core.config->api_enabled)
-		backends_tick(&a->core, now_ms);
+		heartbeats_tick(&a->core.registrar, now_ms);
 }
 
 static void *api_run(void *arg)
@@ -282,12 +288,11 @@ static void release(struct api *a)
 		door_close(&a->doors[i]);
 	if (a->wake_fd >= 0)
 		close(a->wake_fd);
-	tokens_free(a->core.tokens);
-	registry_free(a->core.registry);
-	recorder_done(&a->core);
+	tokens_free(a->site.tokens);
+	registrar_done(&a->core.registrar);
+	recorder_done(&a->core.recorder);
 	metrics_free(a->core.metrics);
 	viewers_free(a->core.viewers);
-	writer_free(a->core.writer);
 	table_unref(a->core.table);
 	table_unref(a->news);
 	geo_db_unref(a->core.geo);
@@ -318,16 +323,16 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->stopping = &a->stopping;
 	c->metrics = metrics_new();
 	c->viewers = viewers_new();
-	c->registry = registry_new(config->heartbeat_ttl_secs * 1000,
-	                           config->api_forget_secs * 1000);
 	a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (a->wake_fd < 0)
 		return -errno;
 	c->wake_fd = a->wake_fd;
-	if (c->registry == NULL || c->metrics == NULL || c->viewers == NULL ||
-	    recorder_init(c, options->seed) != 0)
+	c->registrar.table = c->table;
+	c->has_tokens = a->site.tokens != NULL;
+	if (c->metrics == NULL || c->viewers == NULL ||
+	    recorder_init(&c->recorder, options->crew, options->seed) != 0)
 		return -ENOMEM;
-	return writer_new(config->db_path, config->pop, &c->writer);
+	return registrar_init(&c->registrar, config);
 }
 
 /* What cannot be opened stops the start, unless it is optional: then it is tried on. */
@@ -338,9 +343,9 @@ static int open_doors(struct api *a, char error[API_ERROR_MAX])
 		int err = 0;
 
 		if (d->optional)
-			door_tick(d, &a->core, a->seed, clock_now_ms());
+			door_tick(d, &a->site, clock_now_ms());
 		else if (d->wanted)
-			err = door_open(d, &a->core, a->seed);
+			err = door_open(d, &a->site);
 		if (err != 0)
 			return refuse(error, err, "%s=%.100s: %s", door_option(d->kind), d->where,
 			              strerror(-err));
@@ -359,11 +364,17 @@ int api_new(const struct api_options *options, struct api **ret_api, char error[
 	for (int i = 0; i < DOOR_COUNT; i++)
 		a->doors[i].fd = -1;
 	a->wake_fd = -1;
-	a->seed = options->seed;
+	a->site = (struct site){
+		.config = options->config,
+		.routes = api_routes,
+		.route_count = ROUTE_COUNT,
+		.core = &a->core,
+		.seed = options->seed,
+	};
 	pthread_mutex_init(&a->lock, NULL);
-	err = read_options(options->config, a->doors, &a->core.tokens, &exposed, error);
-	if (err == 0 && a->core.tokens != NULL)
-		log_tokens(options->config, a->core.tokens, exposed);
+	err = read_options(options->config, a->doors, &a->site.tokens, &exposed, error);
+	if (err == 0 && a->site.tokens != NULL)
+		log_tokens(options->config, a->site.tokens, exposed);
 	if (err == 0) {
 		err = make_core(a, options);
 		if (err != 0)

@@ -2,10 +2,11 @@
  * some. The table of affinity may have millions, so it is looked through a step at a time, with
  * other requests in between; a binding that comes or goes meanwhile may or may not be counted. */
 #include "api/core.h"
-#include "api/query.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
 #include "base/log.h"
+#include "http/query.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -103,12 +104,12 @@ static void search_drop(struct pending *p)
 	free(s);
 }
 
-static void begin(struct core *c, const struct bindings_filter *f, size_t limit, bool clear,
-                  struct reply *r)
+static void begin(struct core *c, const struct request *q, const struct bindings_filter *f,
+                  size_t limit, bool clear, struct reply *r)
 {
 	struct search *s;
 
-	if (!query_may_wait(c, r))
+	if (!query_may_wait(q, r))
 		return;
 	s = calloc(1, sizeof(*s));
 	if (s != NULL) {
@@ -164,7 +165,7 @@ static int most_first(const void *a, const void *b)
 	return x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* The backends that have most of them, API_PAGE_MAX at most; a null id: of none in the table. */
+/* The backends that have most of them, QUERY_PAGE_MAX at most; a null id: of none in the table. */
 static json_t *tallies_json(const struct search *s)
 {
 	uint32_t backends = s->table->backend_count;
@@ -177,7 +178,7 @@ static json_t *tallies_json(const struct search *s)
 			tallies[count++] = (struct tally){.index = i, .count = s->counts[i]};
 	if (count > 0)
 		qsort(tallies, count, sizeof(*tallies), most_first);
-	for (size_t i = 0; i < count && i < API_PAGE_MAX; i++) {
+	for (size_t i = 0; i < count && i < QUERY_PAGE_MAX; i++) {
 		const char *id = tallies[i].index < backends
 		                         ? s->table->backends[tallies[i].index].id
 		                         : NULL;
@@ -201,9 +202,9 @@ static bool read_filter(const struct request *q, struct bindings_filter *f, unsi
 	};
 
 	*f = (struct bindings_filter){0};
-	*limit = API_PAGE_DEFAULT;
+	*limit = QUERY_PAGE_DEFAULT;
 	if (!query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r) ||
-	    !query_number("limit", number, 0, API_PAGE_MAX, limit, r) ||
+	    !query_number("limit", number, 0, QUERY_PAGE_MAX, limit, r) ||
 	    !query_prefix("client", client, &f->client, &f->by_client, r) ||
 	    !query_may_see(q, f->app, r))
 		return false;
@@ -235,7 +236,7 @@ void route_bindings(struct core *c, const struct request *q, struct reply *r)
 
 	if (q->pending == NULL) {
 		if (read_filter(q, &f, &limit, &all, r))
-			begin(c, &f, limit, false, r);
+			begin(c, q, &f, limit, false, r);
 		return;
 	}
 	s = finished(q, r);
@@ -264,7 +265,7 @@ void route_clear_bindings(struct core *c, const struct request *q, struct reply 
 		if (!all && !f.by_client && f.backend[0] == '\0' && f.app[0] == '\0')
 			reply_problem(r, 400, NULL, "which? client, backend, app, or all=true");
 		else
-			begin(c, &f, 0, true, r);
+			begin(c, q, &f, 0, true, r);
 		return;
 	}
 	s = finished(q, r);

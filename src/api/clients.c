@@ -2,10 +2,11 @@
  * settings that decisions rest on, and what is true of each backend now beside its row. Addresses
  * of clients: the control socket only (routes.def). The sketch is small; backends come without a
  * limit, since a plan without one of them would be wrong. */
-#include "api/client_sketch.h"
 #include "api/core.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "recorder/client_sketch.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -16,21 +17,22 @@ static json_t *client_json(const struct core *c, const struct client_entry *e, u
 	char prefix[PREFIX_TEXT_MAX];
 	char ip[IP_TEXT_MAX];
 
-	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:i, s:f, s:f, s:I}", "prefix",
-	                 prefix_format(&e->prefix, prefix), "client", ip_format(&s->client, ip),
-	                 "service", (json_int_t)s->service, "country", json_text(s->country),
-	                 "region", json_text(region_name(s->region)), "backend",
-	                 json_text(backend_names_get(c->names, c->table, s->slot, s->generation)),
-	                 "region_score", (int)s->region_score, "weight", e->weight, "error",
-	                 e->error, "last_secs", (json_int_t)((now_ms - e->latest_ms) / 1000));
+	return json_pack(
+		"{s:s, s:s, s:I, s:o, s:o, s:o, s:i, s:f, s:f, s:I}", "prefix",
+		prefix_format(&e->prefix, prefix), "client", ip_format(&s->client, ip), "service",
+		(json_int_t)s->service, "country", json_text(s->country), "region",
+		json_text(region_name(s->region)), "backend",
+		json_text(backend_names_get(c->recorder.names, c->table, s->slot, s->generation)),
+		"region_score", (int)s->region_score, "weight", e->weight, "error", e->error,
+		"last_secs", (json_int_t)((now_ms - e->latest_ms) / 1000));
 }
 
 static json_t *clients_json(const struct core *c, uint64_t now_ms)
 {
 	json_t *all = json_array();
 
-	for (size_t i = 0; i < client_sketch_count(c->clients); i++) {
-		struct client_entry e = client_sketch_entry(c->clients, i, now_ms);
+	for (size_t i = 0; i < client_sketch_count(c->recorder.clients); i++) {
+		struct client_entry e = client_sketch_entry(c->recorder.clients, i, now_ms);
 
 		json_array_append_new(all, client_json(c, &e, now_ms));
 	}
@@ -106,7 +108,7 @@ static json_t *settings_json(const struct core *c)
 void route_clients(struct core *c, const struct request *q, struct reply *r)
 {
 	uint64_t now_ms = clock_now_ms();
-	double total = client_sketch_total(c->clients, now_ms);
+	double total = client_sketch_total(c->recorder.clients, now_ms);
 
 	(void)q;
 	reply_json(r, 200,

@@ -4,14 +4,15 @@
  * Client addresses are for those who could read the log: the control socket's users, and whoever
  * has a token. At an API without tokens they are left out. */
 #include "api/core.h"
-#include "api/event_log.h"
-#include "api/log_line.h"
-#include "api/query.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "http/query.h"
 #include "net/prefix.h"
 #include "proxy/flight.h"
 #include "proxy/session.h"
+#include "recorder/event_log.h"
+#include "recorder/log_line.h"
 #include "route/policy.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ static bool read_events_query(const struct request *q, struct events_query *e, s
 	e->shows_clients = q->door == DOOR_CONTROL || q->token != NULL;
 	if (!query_read(q, known, sizeof(known) / sizeof(known[0]), r) ||
 	    !query_number("after", e->after_text, 0, INT64_MAX, &e->after, r) ||
-	    !query_number("limit", e->limit_text, 1, API_PAGE_MAX, &e->limit, r) ||
+	    !query_number("limit", e->limit_text, 1, QUERY_PAGE_MAX, &e->limit, r) ||
 	    !query_number("since_secs", e->since_text, 1, SINCE_MAX_SECS, &e->since_secs, r))
 		return false;
 	if (!read_kinds(e->kind_text, &e->kinds)) {
@@ -150,9 +151,9 @@ static json_t *decision_json(const struct listing *l, const struct flight_record
 	char ip[IP_TEXT_MAX];
 	json_t *j = json_pack(
 		"{s:s, s:o, s:o, s:o, s:o, s:i}", "kind", kinds[r->kind], "backend",
-		json_text(backend_names_get(c->names, c->table, r->slot, r->generation)), "country",
-		json_text(country), "region", json_text(region_name(r->region)), "service",
-		service_json(c, r->service), "retries", (int)r->retries);
+		json_text(backend_names_get(c->recorder.names, c->table, r->slot, r->generation)),
+		"country", json_text(country), "region", json_text(region_name(r->region)),
+		"service", service_json(c, r->service), "retries", (int)r->retries);
 
 	if (j == NULL)
 		return NULL;
@@ -207,7 +208,7 @@ static bool decision_wanted(const struct listing *l, const struct flight_record 
 		return false;
 	if (q->backend[0] == '\0')
 		return true;
-	id = backend_names_get(l->core->names, l->core->table, r->slot, r->generation);
+	id = backend_names_get(l->core->recorder.names, l->core->table, r->slot, r->generation);
 	return id != NULL && strcmp(id, q->backend) == 0;
 }
 
@@ -267,7 +268,7 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 	if (query.since_secs < now_ns / 1000000000u)
 		l.oldest_ns = now_ns - query.since_secs * 1000000000u;
 	next = query.after;
-	while (event_log_find(c->event_log, c->history, next, &e)) {
+	while (event_log_find(c->recorder.event_log, c->recorder.history, next, &e)) {
 		more = json_array_size(l.events) >= query.limit;
 		if (more)
 			break;
@@ -275,9 +276,9 @@ void route_events(struct core *c, const struct request *q, struct reply *r)
 		list_event(&l, &e);
 	}
 	/* Numbers begin anew with the process: who asks with an old one is told the present one. */
-	if (next > event_log_latest(c->event_log))
-		next = event_log_latest(c->event_log);
-	lost = history_lost(c->history) + log_ring_lost();
+	if (next > event_log_latest(c->recorder.event_log))
+		next = event_log_latest(c->recorder.event_log);
+	lost = history_lost(c->recorder.history) + log_ring_lost();
 	reply_json(r, 200,
 	           json_pack("{s:o, s:I, s:b, s:I, s:I}", "events", l.events, "next",
 	                     (json_int_t)next, "more", (int)more, "lost", (json_int_t)lost,

@@ -1,9 +1,10 @@
 /* GET /api/v1/explain: where one client would go now, by the table, the faults, the bindings and
  * the queue that the workers have. Looking changes nothing. */
 #include "api/core.h"
-#include "api/query.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "explain/explanation_json.h"
+#include "http/query.h"
 
 #include <string.h>
 
@@ -42,12 +43,12 @@ void route_explain(struct core *c, const struct request *q, struct reply *r)
 		{"app", app, sizeof(app)},
 		{"limit", number, sizeof(number)},
 	};
-	unsigned long most = API_PAGE_DEFAULT;
+	unsigned long most = QUERY_PAGE_DEFAULT;
 	const struct service *service;
 	struct ip client;
 
 	if (!query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r) ||
-	    !query_number("limit", number, 1, API_PAGE_MAX, &most, r))
+	    !query_number("limit", number, 1, QUERY_PAGE_MAX, &most, r))
 		return;
 	if (ip_parse(text, &client) != 0) {
 		reply_problem(r, 400, "ip", "ip must be an IPv4 or IPv6 address");

@@ -1,9 +1,10 @@
 /* Backends as this process sees them now: the rows of the table that routes, and what is known of
  * each beside its row (route/live.h). `backends.c` shows what the database says. */
 #include "api/core.h"
-#include "api/query.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "http/query.h"
 #include "route/balancer.h"
 
 #include <stdlib.h>
@@ -100,7 +101,7 @@ void route_live_backends(struct core *c, const struct request *q, struct reply *
 {
 	const struct table *t = c->table;
 	uint64_t now_ms = clock_now_ms();
-	unsigned long limit = API_PAGE_DEFAULT;
+	unsigned long limit = QUERY_PAGE_DEFAULT;
 	unsigned long at = 0;
 	char limit_text[8], offset_text[8];
 	struct wanted w;
@@ -114,7 +115,7 @@ void route_live_backends(struct core *c, const struct request *q, struct reply *
 	json_t *list;
 
 	if (!query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r) ||
-	    !query_number("limit", limit_text, 1, API_PAGE_MAX, &limit, r) ||
+	    !query_number("limit", limit_text, 1, QUERY_PAGE_MAX, &limit, r) ||
 	    !query_number("offset", offset_text, 0, BACKENDS_MAX, &at, r))
 		return;
 	list = json_array();

@@ -10,6 +10,7 @@
 
 #include "api/backend_groups.h"
 #include "api/core.h"
+#include "api/routes.h"
 #include "base/log.h"
 #include "observe/process.h"
 
@@ -372,8 +373,8 @@ static void write_table(struct scrape *s)
 
 static void write_threads(struct scrape *s)
 {
-	one(s, METRIC_API_REGISTRATIONS, registry_count(s->c->registry));
-	one(s, METRIC_API_DATABASE_FAILING, s->c->database_failed);
+	one(s, METRIC_API_REGISTRATIONS, registry_count(s->c->registrar.registry));
+	one(s, METRIC_API_DATABASE_FAILING, s->c->registrar.database_failed);
 	one(s, METRIC_WORKERS, crew_size(s->c->crew));
 	exposition_metric(s->e, METRIC_WORKER_TURN);
 	exposition_histogram(s->e, NULL, &s->counters.turn);
@@ -381,7 +382,7 @@ static void write_threads(struct scrape *s)
 	labelled(s, "main", log_dropped());
 	if (s->c->access_log != NULL)
 		labelled(s, "access", access_sink_dropped(s->c->access_log));
-	one(s, METRIC_FLIGHT_LOST, history_lost(s->c->history));
+	one(s, METRIC_FLIGHT_LOST, history_lost(s->c->recorder.history));
 	one(s, METRIC_AGGREGATED, has_too_many(s->c));
 	exposition_metric(s->e, METRIC_BUILD_INFO);
 	labelled(s, EDGEPROXY_VERSION, 1);

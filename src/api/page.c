@@ -4,6 +4,7 @@
 #include "api/page.h"
 
 #include "api/core.h"
+#include "api/routes.h"
 #include "api/viewers.h"
 
 /* Made by src/page/build.py: PAGE_FILE, PAGE_HASH, PAGE_SCRIPT_HASH, PAGE_STYLE_HASH. It changes

@@ -2,6 +2,7 @@
  * needs a token, so nothing here names a backend. */
 #include "api/core.h"
 #include "api/openapi.h"
+#include "api/routes.h"
 #include "base/clock.h"
 
 static uint32_t backends_in(const struct table *t)

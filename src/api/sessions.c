@@ -4,10 +4,11 @@
  *
  * Ending everybody by a request without a filter is refused: it must say so (all=true). */
 #include "api/core.h"
-#include "api/query.h"
+#include "api/routes.h"
 #include "base/json_text.h"
 #include "base/log.h"
 #include "geo/country.h"
+#include "http/query.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -145,13 +146,13 @@ static bool read_id(const struct request *q, struct census_filter *f, struct rep
 	return false;
 }
 
-static void ask(struct core *c, const struct census_filter *f, bool end, size_t most,
-                struct reply *r)
+static void ask(struct core *c, const struct request *q, const struct census_filter *f, bool end,
+                size_t most, struct reply *r)
 {
 	struct counting *n;
 	int err = -ENOMEM;
 
-	if (!query_may_wait(c, r))
+	if (!query_may_wait(q, r))
 		return;
 	n = calloc(1, sizeof(*n));
 	if (n != NULL)
@@ -203,7 +204,7 @@ void route_sessions(struct core *c, const struct request *q, struct reply *r)
 
 	if (q->pending == NULL) {
 		if (read_filter(q, &f, &limit, &all, r))
-			ask(c, &f, false, limit, r);
+			ask(c, q, &f, false, limit, r);
 		return;
 	}
 	census = answered(q, r);
@@ -230,7 +231,7 @@ void route_end_sessions(struct core *c, const struct request *q, struct reply *r
 			reply_problem(r, 400, NULL,
 			              "which? client, backend, app, country, or all=true");
 		else
-			ask(c, &f, true, limit < ENDED_SHOWN ? limit : ENDED_SHOWN, r);
+			ask(c, q, &f, true, limit < ENDED_SHOWN ? limit : ENDED_SHOWN, r);
 		return;
 	}
 	census = answered(q, r);
@@ -250,7 +251,7 @@ static void one_session(struct core *c, const struct request *q, bool end, struc
 
 	if (q->pending == NULL) {
 		if (read_id(q, &f, r))
-			ask(c, &f, end, 1, r);
+			ask(c, q, &f, end, 1, r);
 		return;
 	}
 	census = answered(q, r);

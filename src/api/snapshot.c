@@ -3,9 +3,9 @@
  * relaxed, as they are: numbers of one snapshot may be microseconds apart. */
 #include "api/snapshot.h"
 
-#include "api/traffic.h"
-#include "api/transitions.h"
 #include "base/clock.h"
+#include "recorder/traffic.h"
+#include "recorder/transitions.h"
 #include "route/region.h"
 
 #include <jansson.h>
@@ -157,7 +157,7 @@ static json_t *countries_json(const struct traffic *t, uint64_t *ret_rest)
 static json_t *arcs_json(const struct core *c, uint64_t *ret_rest)
 {
 	struct traffic_arc found[SNAPSHOT_ARCS];
-	size_t count = traffic_arcs(c->traffic, found, SNAPSHOT_ARCS, ret_rest);
+	size_t count = traffic_arcs(c->recorder.traffic, found, SNAPSHOT_ARCS, ret_rest);
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++) {
@@ -296,8 +296,8 @@ static json_t *process_json(const struct core *c, uint64_t now_ns)
 	                 text_or_null(region_name(c->table->local_region)), "uptime_secs",
 	                 (json_int_t)((now_ns / 1000000 - c->started_ms) / 1000), "stopping",
 	                 (int)atomic_load_explicit(c->stopping, memory_order_relaxed), "tokens",
-	                 (int)(c->tokens != NULL), "sessions", (json_int_t)live_total(c->live),
-	                 "waiting", (json_int_t)queue_length(c->queue), "window_secs",
+	                 (int)c->has_tokens, "sessions", (json_int_t)live_total(c->live), "waiting",
+	                 (json_int_t)queue_length(c->queue), "window_secs",
 	                 (json_int_t)(TRAFFIC_WINDOW_MS / 1000));
 }
 
@@ -315,10 +315,10 @@ char *snapshot_text(const struct core *c, struct snapshot_base *base, uint64_t n
 		secs = (double)(now_ns - base->at_ns) / NS_A_SEC;
 	more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "rates",
 	                 rates_json(&now, base, secs), "totals", totals_json(&now), "countries",
-	                 countries_json(c->traffic, &countries_rest), "arcs",
+	                 countries_json(c->recorder.traffic, &countries_rest), "arcs",
 	                 arcs_json(c, &arcs_rest), "statuses", statuses_json(c->table, &total),
 	                 "backends", backends_json(c, base, secs), "panic", panics_json(c->table),
-	                 "transitions", transitions_json(c->transitions));
+	                 "transitions", transitions_json(c->recorder.transitions));
 	base->at_ns = now_ns;
 	base->counters = now;
 	if (root != NULL && more != NULL && json_object_update(root, more) == 0 &&
@@ -327,7 +327,7 @@ char *snapshot_text(const struct core *c, struct snapshot_base *base, uint64_t n
 	    json_object_set_new(root, "arcs_rest", json_integer((json_int_t)arcs_rest)) == 0 &&
 	    json_object_set_new(root, "backends_total", json_integer(total)) == 0 &&
 	    json_object_set_new(root, "unseen",
-	                        json_integer((json_int_t)history_lost(c->history))) == 0)
+	                        json_integer((json_int_t)history_lost(c->recorder.history))) == 0)
 		text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(RATE_DIGITS));
 	json_decref(more);
 	json_decref(root);

@@ -2,12 +2,13 @@
  * counters that only grow, so that two answers give a rate; histograms; and the backends and places
  * that matter most, never all of a hundred thousand. Reads what workers count, and makes none
  * wait. */
-#include "api/client_sketch.h"
 #include "api/core.h"
-#include "api/query.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
+#include "http/query.h"
 #include "proxy/counters.h"
+#include "recorder/client_sketch.h"
 #include "route/balancer.h"
 
 #include <errno.h>
@@ -202,13 +203,13 @@ static struct place_sum *place_find(struct place_sum *all, size_t *count,
 
 static json_t *clients_json(const struct core *c, uint64_t now_ms)
 {
-	size_t entries = client_sketch_count(c->clients);
+	size_t entries = client_sketch_count(c->recorder.clients);
 	struct place_sum *all = calloc(entries + 1, sizeof(*all));
 	json_t *rows = json_array();
 	size_t count = 0;
 
 	for (size_t i = 0; all != NULL && i < entries; i++) {
-		struct client_entry e = client_sketch_entry(c->clients, i, now_ms);
+		struct client_entry e = client_sketch_entry(c->recorder.clients, i, now_ms);
 		struct place_sum *p = place_find(all, &count, &e.latest);
 
 		p->weight += e.weight;
@@ -263,7 +264,7 @@ void route_stats(struct core *c, const struct request *q, struct reply *r)
 
 	if (!query_may_see(q, "", r) || !query_read(q, known, 2, r) ||
 	    !read_order(sort_text, &order, r) ||
-	    !query_number("limit", limit_text, 0, API_PAGE_MAX, &limit, r))
+	    !query_number("limit", limit_text, 0, QUERY_PAGE_MAX, &limit, r))
 		return;
 	crew_counters(c->crew, &sum);
 	backends = backends_json(c, order, limit, &total);

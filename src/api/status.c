@@ -1,6 +1,7 @@
 /* GET /api/v1/status: the process at a glance, for `edgeproxy status`. Every number is read where
  * it lies, without a lock; so two of them may be of different moments. */
 #include "api/core.h"
+#include "api/routes.h"
 #include "base/clock.h"
 #include "base/json_text.h"
 

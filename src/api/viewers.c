@@ -5,9 +5,10 @@
 
 #include "api/core.h"
 #include "api/snapshot.h"
-#include "api/stream.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "http/reply.h"
+#include "http/stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
  * read, by the same rules as the proxy's. */
 #include "cli/control.h"
 
-#include "api/door.h"
 #include "config/config.h"
+#include "http/door.h"
 
 #include <curl/curl.h>
 #include <dlfcn.h>

@@ -101,7 +101,7 @@ def test_document_has_the_routes_that_there_are(start):
     assert routes == {(method.upper(), path) for path, methods in DOCUMENT["paths"].items()
                       for method in methods}
     fields = {name for name in re.findall(
-        r'^FIELD\("(\w+)"', (ROOT / "src/api/registration.def").read_text(), re.M)}
+        r'^FIELD\("(\w+)"', (ROOT / "src/registry/registration.def").read_text(), re.M)}
     assert fields == set(DOCUMENT["components"]["schemas"]["Registration"]["properties"])
     api = Api(start(**LOOPBACK))
     assert api.call("GET", "/openapi.json") == (200, DOCUMENT)

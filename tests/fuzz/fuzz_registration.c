@@ -1,11 +1,11 @@
 /* Bodies of registrations: whatever comes in, either a field or the whole is refused with a reason
  * that has an end, or what comes out may be routed to, checked here without the code that let it
  * pass. */
-#include "api/registration_request.h"
 #include "base/check.h"
 #include "fuzz.h"
 #include "geo/special.h"
 #include "net/addr.h"
+#include "registry/registration_request.h"
 
 #include <stdlib.h>
 #include <string.h>

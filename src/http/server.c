@@ -1,0 +1,583 @@
+/* The HTTP side: libmicrohttpd, run from the API's own loop. It reads request lines, headers and
+ * bodies; this file decides what is let through, in this order: rate, route, method, browser,
+ * token, size, type. So nobody without a token makes us keep a body.
+ *
+ * libmicrohttpd's own timeout is for silence only, so a client that sends a byte now and then would
+ * stay for ever: here each connection has a deadline for its request as a whole. An answer that has
+ * no end (stream.h) has one for each piece of it.
+ *
+ * Where there are no tokens, being on this machine is what allows a request. A browser on this
+ * machine is not: a page from elsewhere could make it send requests here. Those are told by their
+ * Origin, and a name that was rebound to a local address by its Host. */
+#include "http/server.h"
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "http/reply.h"
+#include "http/request.h"
+#include "http/stream.h"
+#include "route/client_limits.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+/* A chunked body that is too long is read so far, for the sake of an answer. */
+#define OVERLONG_MAX (8 * REQUEST_BODY_MAX)
+#define SWEEP_MS 250
+
+struct server {
+	struct site *site;
+	struct MHD_Daemon *daemon;
+	struct client_limits *rates;  /* NULL: no limit */
+	struct client_limits *places; /* of connections at one time; the same */
+	struct list connections;
+	struct list waiting; /* exchanges whose answers are pending */
+	enum door_kind door;
+	bool is_unix;
+	bool is_local;
+	int epoll_fd;
+	uint64_t sweep_ms;
+};
+
+struct connection {
+	struct list node;
+	int fd;
+	struct ip peer;
+	bool counted;          /* in places */
+	uint64_t since_ms;     /* it came, or its last request was over */
+	struct stream *stream; /* that it is being sent; NULL: none */
+};
+
+struct exchange {
+	struct list node; /* in the server's waiting */
+	struct MHD_Connection *connection;
+	uint64_t until_ms; /* it waits */
+	struct request request;
+	size_t received; /* bytes of the body, kept or not */
+	char body[REQUEST_BODY_MAX];
+};
+
+/* ---- answers ---- */
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	(void)MHD_add_response_header(response, name, value);
+}
+
+static struct connection *connection_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info != NULL ? info->socket_context : NULL;
+}
+
+/* NULL: out of memory; what r still holds is the caller's. */
+static struct MHD_Response *make_response(struct MHD_Connection *connection, struct reply *r)
+{
+	struct connection *c = connection_of(connection);
+	struct stream *stream = r->stream;
+	struct MHD_Response *response;
+
+	if (stream != NULL) {
+		if (c == NULL)
+			return NULL; /* it would have no deadline */
+		r->stream = NULL;
+		return stream_response(stream, connection, &c->stream);
+	}
+	if (r->text != NULL)
+		response = MHD_create_response_from_buffer(r->len, r->text, MHD_RESPMEM_MUST_FREE);
+	else
+		response = MHD_create_response_from_buffer(r->len, (void *)(uintptr_t)r->fixed,
+		                                           MHD_RESPMEM_PERSISTENT);
+	if (response != NULL)
+		r->text = NULL;
+	return response;
+}
+
+/* Takes what r holds. */
+static enum MHD_Result send_reply(struct MHD_Connection *connection, struct reply *r)
+{
+	struct MHD_Response *response = make_response(connection, r);
+	enum MHD_Result queued;
+	char secs[16];
+
+	if (response == NULL) {
+		reply_done(r);
+		return MHD_NO;
+	}
+	if (r->content_type != NULL)
+		add_header(response, "Content-Type", r->content_type);
+	/* No cache may answer with an entity tag's old body: it has counts that go on. */
+	add_header(response, "Cache-Control", "no-store");
+	if (r->etag[0] != '\0')
+		add_header(response, "ETag", r->etag);
+	add_header(response, "X-Content-Type-Options", "nosniff");
+	if (r->policy != NULL) {
+		add_header(response, "Content-Security-Policy", r->policy);
+		add_header(response, "Referrer-Policy", "no-referrer");
+	}
+	if (r->allow != NULL)
+		add_header(response, "Allow", r->allow);
+	if (r->status == 401)
+		add_header(response, "WWW-Authenticate", "Bearer realm=\"edgeproxy\"");
+	if (r->retry_after_secs != 0) {
+		snprintf(secs, sizeof(secs), "%u", r->retry_after_secs);
+		add_header(response, "Retry-After", secs);
+	}
+	queued = MHD_queue_response(connection, r->status, response);
+	MHD_destroy_response(response);
+	return queued;
+}
+
+/* ---- who may ---- */
+
+static const char *header(struct MHD_Connection *connection, const char *name)
+{
+	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+/* All clients of a Unix socket are one. */
+static struct ip peer_of(const struct server *s, struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	struct endpoint peer = {0};
+
+	if (s->is_unix || info == NULL || info->client_addr == NULL ||
+	    endpoint_from_sockaddr(info->client_addr, &peer) != 0)
+		memset(&peer, 0, sizeof(peer));
+	return peer.ip;
+}
+
+static bool too_fast(struct server *s, struct MHD_Connection *connection)
+{
+	struct ip peer = peer_of(s, connection);
+
+	if (s->rates == NULL)
+		return false;
+	switch (client_limits_enter(s->rates, &peer, clock_now_ns())) {
+	case CLIENT_COUNTED:
+		client_limits_leave(s->rates, &peer);
+		return false;
+	case CLIENT_UNCOUNTED:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* "127.0.0.1:8081", "[::1]", "localhost:8081": no name that somebody else could have given to this
+ * machine. */
+static bool is_plain_host(const char *host)
+{
+	size_t name = strcspn(host, ":");
+
+	return host[0] == '[' || host[strspn(host, "0123456789.")] == '\0' ||
+	       (host[strspn(host, "0123456789.")] == ':' && name > 0) ||
+	       (name == 9 && strncasecmp(host, "localhost", 9) == 0);
+}
+
+/* Are tokens asked for here? */
+static bool has_tokens(const struct server *s)
+{
+	return s->door == DOOR_API && s->site->tokens != NULL;
+}
+
+static bool is_browsers(const struct server *s, struct MHD_Connection *connection,
+                        const char *method)
+{
+	const char *host = header(connection, "Host");
+	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+
+	if (has_tokens(s) || !s->is_local || s->is_unix)
+		return false;
+	return (!reads && header(connection, "Origin") != NULL) ||
+	       (host != NULL && !is_plain_host(host));
+}
+
+static bool has_json(struct MHD_Connection *connection)
+{
+	const char *type = header(connection, "Content-Type");
+	size_t len = type != NULL ? strcspn(type, "; \t") : 0;
+
+	return len == 16 && strncasecmp(type, "application/json", 16) == 0;
+}
+
+static bool declares_too_much(struct MHD_Connection *connection)
+{
+	const char *length = header(connection, "Content-Length");
+
+	return length != NULL && strtoull(length, NULL, 10) > REQUEST_BODY_MAX;
+}
+
+/* Everything that is known before the body. True: x->request is filled; false: r is. */
+static bool let_in(struct server *s, struct MHD_Connection *connection, const char *method,
+                   const char *path, struct request *q, struct reply *r)
+{
+	int err;
+
+	if (too_fast(s, connection)) {
+		reply_problem(r, 429, NULL, "more than EDGEPROXY_API_RATE requests a second");
+		r->retry_after_secs = 1;
+		return false;
+	}
+	err = router_match(s->site->routes, s->site->route_count, method, path, s->door, &q->match);
+	if (err == -EINVAL)
+		reply_problem(r, 400, "id",
+		              "the id in the path must be 1..%d bytes, "
+		              "percent-encoded",
+		              BACKEND_ID_MAX);
+	else if (err == -EPERM) {
+		reply_problem(r, 405, NULL, "this path allows %s", q->match.allow);
+		r->allow = q->match.allow;
+	} else if (err != 0)
+		reply_problem(r, 404, NULL, "no such path; /openapi.json lists them");
+	if (err != 0)
+		return false;
+	if (is_browsers(s, connection, method)) {
+		reply_problem(r, 403, NULL,
+		              "without tokens, requests that pages of other sites "
+		              "may have made are refused");
+		return false;
+	}
+	if (has_tokens(s) && q->match.route->needs_token) {
+		q->token = tokens_find(s->site->tokens, header(connection, "Authorization"));
+		if (q->token == NULL) {
+			reply_problem(r, 401, NULL, "a bearer token is needed");
+			return false;
+		}
+	}
+	if (declares_too_much(connection)) {
+		reply_problem(r, 413, NULL, "a body may have at most %d bytes", REQUEST_BODY_MAX);
+		return false;
+	}
+	if (q->match.route->takes_json && !has_json(connection)) {
+		reply_problem(r, 415, NULL, "the body must be of Content-Type application/json");
+		return false;
+	}
+	return true;
+}
+
+/* ---- requests ---- */
+
+struct collecting {
+	struct request *request;
+	bool too_many;
+};
+
+static enum MHD_Result collect_parameter(void *arg, enum MHD_ValueKind kind, const char *key,
+                                         const char *value)
+{
+	struct collecting *c = arg;
+
+	(void)kind;
+	if (c->request->query_count == REQUEST_QUERY_MAX) {
+		c->too_many = true;
+		return MHD_NO;
+	}
+	c->request->query[c->request->query_count++] = (struct query_parameter){
+		.key = key, .value = value != NULL ? value : ""};
+	return MHD_YES;
+}
+
+static void answer(struct server *s, struct MHD_Connection *connection, struct exchange *x,
+                   struct reply *r)
+{
+	struct collecting collecting = {.request = &x->request};
+
+	if (x->received > REQUEST_BODY_MAX) {
+		reply_problem(r, 413, NULL, "a body may have at most %d bytes", REQUEST_BODY_MAX);
+		return;
+	}
+	x->request.query_count = 0;
+	(void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, collect_parameter,
+	                                &collecting);
+	if (collecting.too_many) {
+		reply_problem(r, 400, NULL, "more than %d parameters", REQUEST_QUERY_MAX);
+		return;
+	}
+	x->request.if_match = header(connection, "If-Match");
+	x->request.if_none_match = header(connection, "If-None-Match");
+	x->request.body = x->body;
+	x->request.body_len = x->received;
+	x->request.may_wait = s->site->pending_count < PENDING_MAX;
+	x->request.match.route->handler(s->site->core, &x->request, r);
+}
+
+/* The connection rests until the answer is ready: release_ready(). */
+static enum MHD_Result wait_for(struct server *s, struct MHD_Connection *connection,
+                                struct exchange *x, struct reply *r)
+{
+	x->request.pending = r->pending;
+	r->pending = NULL;
+	x->connection = connection;
+	x->until_ms = clock_now_ms() + PENDING_MS;
+	list_push_back(&s->waiting, &x->node);
+	s->site->pending_count++;
+	MHD_suspend_connection(connection);
+	return MHD_YES;
+}
+
+static void release(struct server *s, struct exchange *x)
+{
+	list_remove(&x->node);
+	s->site->pending_count--;
+	MHD_resume_connection(x->connection);
+}
+
+static void release_ready(struct server *s, uint64_t now_ms)
+{
+	for (struct list *l = s->waiting.next, *next; l != &s->waiting; l = next) {
+		struct exchange *x = list_entry(l, struct exchange, node);
+
+		next = l->next;
+		if (x->request.pending->ready(x->request.pending) || now_ms >= x->until_ms)
+			release(s, x);
+	}
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **context)
+{
+	struct server *s = arg;
+	struct exchange *x = *context;
+	struct reply r = {0};
+
+	(void)version;
+	if (x == NULL) {
+		x = malloc(sizeof(*x));
+		if (x == NULL)
+			return MHD_NO;
+		memset(&x->request, 0, sizeof(x->request));
+		x->request.door = s->door;
+		x->received = 0;
+		list_init(&x->node);
+		*context = x;
+		if (let_in(s, connection, method, url, &x->request, &r))
+			return MHD_YES;
+		return send_reply(connection, &r);
+	}
+	if (*data_size > 0) {
+		if (x->received + *data_size <= sizeof(x->body))
+			memcpy(x->body + x->received, data, *data_size);
+		x->received += *data_size;
+		*data_size = 0;
+		return x->received <= OVERLONG_MAX ? MHD_YES : MHD_NO;
+	}
+	answer(s, connection, x, &r);
+	if (r.pending != NULL)
+		return wait_for(s, connection, x, &r);
+	return send_reply(connection, &r);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+	struct connection *c = connection_of(connection);
+	struct exchange *x = *context;
+
+	(void)arg;
+	(void)code;
+	if (x != NULL && x->request.pending != NULL)
+		x->request.pending->drop(x->request.pending);
+	free(x);
+	*context = NULL;
+	if (c != NULL)
+		c->since_ms = clock_now_ms();
+}
+
+/* One address cannot have all the connections that there may be. One too many is ended before it
+ * has said anything: libmicrohttpd sees the end of the stream. */
+static void take_place(struct server *s, struct MHD_Connection *connection, struct connection *c)
+{
+	enum client_verdict verdict = CLIENT_UNCOUNTED;
+
+	c->peer = peer_of(s, connection);
+	if (s->places != NULL && !s->is_unix)
+		verdict = client_limits_enter(s->places, &c->peer, clock_now_ns());
+	c->counted = verdict == CLIENT_COUNTED;
+	if (verdict == CLIENT_AT_LIMIT)
+		(void)shutdown(c->fd, SHUT_RDWR);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+	struct server *s = arg;
+	struct connection *c = *context;
+
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (c != NULL)
+			list_remove(&c->node);
+		if (c != NULL && c->counted)
+			client_limits_leave(s->places, &c->peer);
+		free(c);
+		return;
+	}
+	c = malloc(sizeof(*c));
+	if (c == NULL)
+		return; /* it still has libmicrohttpd's own timeout */
+	c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	c->since_ms = clock_now_ms();
+	c->stream = NULL;
+	list_push_back(&s->connections, &c->node);
+	*context = c;
+	take_place(s, connection, c);
+}
+
+/* Percent-encoding is undone where it is known what it stands for: in router.c. */
+static size_t leave_encoded(void *arg, struct MHD_Connection *connection, char *text)
+{
+	(void)arg;
+	(void)connection;
+	return strlen(text);
+}
+
+/* ---- life ---- */
+
+/* Limits of one address; 0: any number. */
+static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint64_t seed)
+{
+	return client_limits_new(&(struct client_limits_options){
+		.max_entries = SERVER_CLIENTS_MAX,
+		.max_conn = max_conn,
+		.rate = rate,
+		.period_ns = 1000000000,
+		.v4_bits = 32,
+		.v6_bits = 64,
+		.seed = seed,
+	});
+}
+
+static int make_all_limits(struct server *s)
+{
+	uint32_t rate = (uint32_t)s->site->config->api_rate;
+	uint32_t max_conn = (uint32_t)s->site->config->api_client_max_conn;
+
+	if (s->door != DOOR_API)
+		return 0;
+	if (rate != 0)
+		s->rates = make_limits(0, rate, s->site->seed);
+	if (max_conn != 0)
+		s->places = make_limits(max_conn, 0, s->site->seed);
+	return (rate != 0 && s->rates == NULL) || (max_conn != 0 && s->places == NULL) ? -ENOMEM
+	                                                                               : 0;
+}
+
+static void free_limits(struct server *s)
+{
+	client_limits_free(s->rates);
+	client_limits_free(s->places);
+}
+
+int server_new(const struct server_options *options, struct server **ret_server)
+{
+	struct server *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->site = options->site;
+	s->door = options->door;
+	s->is_unix = options->is_unix;
+	s->is_local = options->is_local;
+	list_init(&s->connections);
+	list_init(&s->waiting);
+	if (make_all_limits(s) != 0) {
+		free_limits(s);
+		free(s);
+		return -ENOMEM;
+	}
+	s->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+		MHD_OPTION_LISTEN_SOCKET, options->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+		options->max_conn, MHD_OPTION_CONNECTION_TIMEOUT,
+		(unsigned)(SERVER_REQUEST_MS / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)SERVER_HEADERS_MAX, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK,
+		leave_encoded, NULL, MHD_OPTION_END);
+	if (s->daemon == NULL) {
+		free_limits(s);
+		free(s);
+		return -EIO;
+	}
+	s->epoll_fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	*ret_server = s;
+	return 0;
+}
+
+void server_free(struct server *s)
+{
+	if (s == NULL)
+		return;
+	/* libmicrohttpd cannot be stopped while one sleeps. */
+	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
+		struct stream *stream = list_entry(l, struct connection, node)->stream;
+
+		if (stream != NULL)
+			stream_wake(stream);
+	}
+	/* The socket is the caller's; without this libmicrohttpd would close it. */
+	(void)MHD_quiesce_daemon(s->daemon);
+	while (!list_empty(&s->waiting))
+		release(s, list_entry(s->waiting.next, struct exchange, node));
+	MHD_stop_daemon(s->daemon);
+	free_limits(s);
+	free(s);
+}
+
+int server_fd(const struct server *s)
+{
+	return s->epoll_fd;
+}
+
+int server_wait_ms(struct server *s, int most_ms)
+{
+	MHD_UNSIGNED_LONG_LONG wait_ms;
+
+	for (struct list *l = s->waiting.next; l != &s->waiting; l = l->next)
+		if (list_entry(l, struct exchange, node)->request.pending->busy)
+			return 0;
+	if (MHD_get_timeout(s->daemon, &wait_ms) == MHD_YES &&
+	    wait_ms < (MHD_UNSIGNED_LONG_LONG)most_ms)
+		return (int)wait_ms;
+	return most_ms;
+}
+
+/* Since when does the server wait for the client? */
+static uint64_t waiting_since_ms(const struct connection *c, uint64_t now_ms)
+{
+	if (c->stream == NULL)
+		return c->since_ms;
+	return c->stream->asleep ? now_ms : c->stream->moved_ms;
+}
+
+/* libmicrohttpd sees the end of the stream, and lets go. */
+static void sweep(struct server *s)
+{
+	/* Asked for anew: some have come since the turn began. */
+	uint64_t now_ms = clock_now_ms();
+
+	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
+		struct connection *c = list_entry(l, struct connection, node);
+
+		if (now_ms - waiting_since_ms(c, now_ms) >= SERVER_REQUEST_MS)
+			(void)shutdown(c->fd, SHUT_RDWR);
+	}
+}
+
+void server_run(struct server *s, uint64_t now_ms)
+{
+	release_ready(s, now_ms);
+	(void)MHD_run(s->daemon);
+	if (now_ms >= s->sweep_ms) {
+		s->sweep_ms = now_ms + SWEEP_MS;
+		sweep(s);
+	}
+}

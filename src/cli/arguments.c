@@ -83,3 +83,11 @@ bool arguments_has(const struct arguments *a, const char *name)
 {
 	return arguments_value(a, name) != NULL;
 }
+
+bool arguments_has_any(const struct arguments *a, const char *const *names)
+{
+	for (; *names != NULL; names++)
+		if (arguments_has(a, *names))
+			return true;
+	return false;
+}

@@ -43,5 +43,7 @@ int arguments_wrong(const char *command, const char *usage, const char *what, co
 /* The value of an option, or NULL. name is one of the table. */
 const char *arguments_value(const struct arguments *a, const char *name);
 bool arguments_has(const struct arguments *a, const char *name);
+/* Any of these; NULL ends names. */
+bool arguments_has_any(const struct arguments *a, const char *const *names);
 
 #endif

@@ -151,16 +151,11 @@ static void print_list(const json_t *backends, bool wide)
 	struct text_table *t = text_table_new(columns, wide ? FIELDS : FIELDS_NARROW);
 	size_t n = json_array_size(backends);
 
-	if (n == 0) {
+	if (n == 0)
 		printf("no backend\n");
-		text_table_free(t);
-		return;
-	}
 	for (size_t i = 0; t != NULL && i < n; i++)
 		add_row(t, json_array_get(backends, i));
-	if (t != NULL)
-		text_table_print(t);
-	text_table_free(t);
+	text_table_end(t);
 }
 
 int backends_main(int argc, char **argv)

@@ -1,13 +1,12 @@
-/* Bindings are shown as a count by backend, and one by one where somebody asks for some of them. */
+/* Bindings are shown as a count by backend, and one by one where somebody asks for some of them.
+ * How they are selected and cleared is cli/selection.c. */
 #include "cli/bindings.h"
 
-#include "cli/confirm.h"
-#include "cli/control.h"
 #include "cli/output.h"
+#include "cli/selection.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 const struct command_option bindings_options[] = {
 	{"client", "CIDR", "of clients in this network, or with this address", ARGUMENT_TEXT},
@@ -44,9 +43,7 @@ static void print_counts(const json_t *answer)
 		snprintf(count, sizeof(count), "%" PRIu64, output_uint(row, "bindings"));
 		text_table_add(t, (const char *[]){output_text(row, "backend", "(gone)"), count});
 	}
-	if (t != NULL && json_array_size(list) > 0)
-		text_table_print(t);
-	text_table_free(t);
+	text_table_end(t);
 }
 
 static void print_entries(const json_t *answer)
@@ -64,106 +61,42 @@ static void print_entries(const json_t *answer)
 		                            output_text(row, "service", "(gone)"),
 		                            output_secs(output_uint(row, "unused_secs"), unused)});
 	}
-	if (t != NULL && json_array_size(list) > 0)
-		text_table_print(t);
-	text_table_free(t);
+	text_table_end(t);
 }
 
-static void filter_path(struct control_path *path, const struct arguments *a, const char *limit)
+static const char *const filters[] = {"client", "backend", "app", NULL};
+
+static void print_list(const struct arguments *a, const json_t *answer)
 {
-	control_path_init(path, "/api/v1/bindings");
-	control_path_parameter(path, "client", arguments_value(a, "client"));
-	control_path_parameter(path, "backend", arguments_value(a, "backend"));
-	control_path_parameter(path, "app", arguments_value(a, "app"));
-	control_path_parameter(path, "limit", limit);
-}
-
-static bool is_filtered(const struct arguments *a)
-{
-	return arguments_has(a, "client") || arguments_has(a, "backend") || arguments_has(a, "app");
-}
-
-static int list(struct control *c, const struct arguments *a)
-{
-	bool one_by_one = is_filtered(a) || arguments_has(a, "limit");
-	struct control_answer answer;
-	struct control_path path;
-	int r;
-
-	filter_path(&path, a, arguments_value(a, "limit"));
-	r = control_ask(c, "GET", &path, &answer);
-	if (r != CONTROL_OK)
-		return r;
-	if (arguments_has(a, "json")) {
-		output_raw(answer.text, answer.len);
-	} else {
-		if (one_by_one)
-			print_entries(answer.json);
-		else
-			print_counts(answer.json);
-		printf("%" PRIu64 " of %" PRIu64 " bindings\n", output_uint(answer.json, "matched"),
-		       output_uint(answer.json, "seen"));
-	}
-	control_answer_done(&answer);
-	return CONTROL_OK;
-}
-
-static int clear(struct control *c, const struct arguments *a)
-{
-	struct control_answer answer;
-	struct control_path path;
-	uint64_t matched;
-	int r;
-
-	if (!is_filtered(a) && !arguments_has(a, "all")) {
-		fprintf(stderr, "edgeproxy bindings: clear which? Filter by --client, --backend or "
-		                "--app, or say --all\n");
-		return CONTROL_ARGUMENTS;
-	}
-	filter_path(&path, a, "0");
-	if (!arguments_has(a, "yes")) {
-		r = control_ask(c, "GET", &path, &answer);
-		if (r != CONTROL_OK)
-			return r;
-		matched = output_uint(answer.json, "matched");
-		control_answer_done(&answer);
-		if (matched > 0 && !confirm("bindings", matched, "bindings will be forgotten"))
-			return CONTROL_FAILED;
-	}
-	control_path_parameter(&path, "all", arguments_has(a, "all") ? "true" : NULL);
-	r = control_ask(c, "DELETE", &path, &answer);
-	if (r != CONTROL_OK)
-		return r;
-	if (arguments_has(a, "json"))
-		output_raw(answer.text, answer.len);
+	if (arguments_has_any(a, filters) || arguments_has(a, "limit"))
+		print_entries(answer);
 	else
-		printf("cleared: %" PRIu64 " bindings; these clients are routed anew when they "
-		       "connect\n",
-		       output_uint(answer.json, "cleared"));
-	control_answer_done(&answer);
-	return CONTROL_OK;
+		print_counts(answer);
+	printf("%" PRIu64 " of %" PRIu64 " bindings\n", output_uint(answer, "matched"),
+	       output_uint(answer, "seen"));
 }
+
+static void print_cleared(const struct arguments *a, const json_t *answer)
+{
+	(void)a;
+	printf("cleared: %" PRIu64 " bindings; these clients are routed anew when they connect\n",
+	       output_uint(answer, "cleared"));
+}
+
+static const struct selection bindings = {
+	.command = "bindings",
+	.usage = "edgeproxy bindings [clear] [OPTION ...]",
+	.options = bindings_options,
+	.filters = filters,
+	.path = "/api/v1/bindings",
+	.verb = "clear",
+	.which = "clear which? Filter by --client, --backend or --app, or say --all",
+	.consequence = "bindings will be forgotten",
+	.print_list = print_list,
+	.print_ended = print_cleared,
+};
 
 int bindings_main(int argc, char **argv)
 {
-	struct arguments a;
-	struct control *c;
-	int r = arguments_read(argc, argv, "edgeproxy bindings [clear] [OPTION ...]",
-	                       bindings_options, 0, 1, &a);
-	bool clears;
-
-	if (r != ARGUMENTS_GO_ON)
-		return r;
-	clears = a.rest_count > 0 && strcmp(a.rest[0], "clear") == 0;
-	if (a.rest_count > 0 && !clears) {
-		fprintf(stderr, "edgeproxy bindings: unknown word: %s; there is only \"clear\"\n",
-		        a.rest[0]);
-		return CONTROL_ARGUMENTS;
-	}
-	r = control_open("bindings", &c);
-	if (r != CONTROL_OK)
-		return r;
-	r = clears ? clear(c, &a) : list(c, &a);
-	control_close(c);
-	return r;
+	return selection_main(&bindings, argc, argv);
 }

@@ -204,6 +204,13 @@ void text_table_print(const struct text_table *t)
 		fputs("edgeproxy: out of memory: some rows are left out\n", stderr);
 }
 
+void text_table_end(struct text_table *t)
+{
+	if (t != NULL && (t->count > 0 || t->incomplete))
+		text_table_print(t);
+	text_table_free(t);
+}
+
 /* ---- numbers ---- */
 
 char *output_secs(uint64_t secs, char buf[OUTPUT_TEXT_MAX])

@@ -35,6 +35,8 @@ void text_table_add(struct text_table *t, const char *const *cells);
 /* The head and the rows, in lines that fit the terminal where standard output is one; elsewhere
  * nothing is shortened. */
 void text_table_print(const struct text_table *t);
+/* Prints it where it has rows, and frees it. NULL-safe. */
+void text_table_end(struct text_table *t);
 
 /* ---- numbers ---- */
 

@@ -12,35 +12,16 @@
  * than before has moved, to those who have more of it. */
 #include "cli/plan_compare.h"
 
+#include "base/hash.h"
+#include "cli/plan_players.h"
 #include "cli/plan_world.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SEED 0x5eed
 /* A share below this is rounding. */
 #define SHARE_MIN 1e-9
-#define SCORES 3
-
-struct class_key {
-	uint32_t service[PLAN_SIDES];
-	char country[PLAN_SIDES][4];
-	uint32_t region[PLAN_SIDES];
-	uint32_t denied[PLAN_SIDES];
-};
-
-struct player {
-	struct class_key key;
-	struct plan_standing standing[PLAN_SIDES];
-	uint32_t client;
-	uint32_t class;
-	uint32_t turns;
-	double turn_weight;     /* share of all clients that one decision stands for */
-	double turn_load;       /* scaled connections that it brings */
-	double due[PLAN_SIDES]; /* of which less than one is due yet */
-};
 
 /* Of one class, at one target. */
 struct tally {
@@ -51,7 +32,6 @@ struct tally {
 
 struct class_sum {
 	double score[PLAN_SIDES];
-	double served[PLAN_SIDES];
 };
 
 struct comparison {
@@ -59,211 +39,11 @@ struct comparison {
 	struct plan_result *result;
 	struct plan_world world[PLAN_SIDES];
 	double scale;
-	double weight;
-	struct player *players; /* by class */
-	uint32_t *turns;        /* indices of players */
-	size_t turn_count;
+	struct plan_players players;
 	struct tally *tallies;
 	size_t tally_count;
 	struct class_sum *classes;
-	uint32_t class_count;
 };
-
-/* ---- backends ---- */
-
-static int backend_compare(const void *a, const void *b)
-{
-	return strcmp(((const struct plan_backend *)a)->id, ((const struct plan_backend *)b)->id);
-}
-
-static struct plan_backend *backend_find(const struct plan_result *r, const char *id)
-{
-	const struct plan_backend key = {.id = id};
-
-	return r->backend_count == 0
-	               ? NULL
-	               : bsearch(&key, r->backends, r->backend_count, sizeof(key), backend_compare);
-}
-
-/* Every id of either side, once. */
-static int collect_backends(const struct plan_input *in, struct plan_result *r)
-{
-	size_t most = in->rows[PLAN_NOW]->backend_count + in->rows[PLAN_THEN]->backend_count;
-	size_t n = 0, kept = 0;
-
-	r->backends = calloc(most + 1, sizeof(*r->backends));
-	if (r->backends == NULL)
-		return -ENOMEM;
-	for (int side = 0; side < PLAN_SIDES; side++) {
-		for (size_t i = 0; i < in->rows[side]->backend_count; i++, n++) {
-			const struct backend_row *row = &in->rows[side]->backends[i];
-
-			r->backends[n] = (struct plan_backend){.id = row->id};
-			r->backends[n].row[side] = row;
-		}
-	}
-	qsort(r->backends, n, sizeof(*r->backends), backend_compare);
-	for (size_t i = 0; i < n; i++) {
-		struct plan_backend *b = &r->backends[i];
-
-		if (kept == 0 || strcmp(r->backends[kept - 1].id, b->id) != 0) {
-			r->backends[kept++] = *b;
-			continue;
-		}
-		for (int side = 0; side < PLAN_SIDES; side++)
-			if (b->row[side] != NULL)
-				r->backends[kept - 1].row[side] = b->row[side];
-	}
-	r->backend_count = kept;
-	for (size_t i = 0; i < kept; i++) {
-		struct plan_backend *b = &r->backends[i];
-
-		b->region =
-			(b->row[PLAN_THEN] != NULL ? b->row[PLAN_THEN] : b->row[PLAN_NOW])->region;
-	}
-	for (size_t i = 0; i < in->live_count; i++) {
-		struct plan_backend *b = backend_find(r, in->live[i].id);
-
-		if (b != NULL)
-			b->connections = in->live[i].connections;
-	}
-	return 0;
-}
-
-/* ---- players ---- */
-
-static double connections_of(const struct plan_result *r, const char *app)
-{
-	double sum = 0;
-
-	for (size_t i = 0; i < r->backend_count; i++) {
-		const struct plan_backend *b = &r->backends[i];
-
-		if (b->row[PLAN_NOW] != NULL &&
-		    (app == NULL || strcmp(b->row[PLAN_NOW]->app, app) == 0))
-			sum += b->connections;
-	}
-	return sum;
-}
-
-/* The app whose backend a client had; NULL: not known. */
-static const char *app_of(const struct plan_result *r, const struct plan_client *c)
-{
-	const struct plan_backend *b = c->backend != NULL ? backend_find(r, c->backend) : NULL;
-
-	return b != NULL && b->row[PLAN_NOW] != NULL ? b->row[PLAN_NOW]->app : NULL;
-}
-
-/* The connections of an app are its clients', by weight: long sessions of one app say nothing of
- * those of another. */
-static int share_load(const struct comparison *c, double *loads)
-{
-	const struct plan_input *in = c->input;
-	bool *done = calloc(in->client_count + 1, sizeof(*done));
-
-	if (done == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < in->client_count; i++) {
-		const char *app = app_of(c->result, &in->clients[i]);
-		double weight = 0;
-
-		if (app == NULL || done[i])
-			continue;
-		for (size_t k = i; k < in->client_count; k++) {
-			const char *other = app_of(c->result, &in->clients[k]);
-
-			if (other == NULL || strcmp(app, other) != 0)
-				continue;
-			weight += in->clients[k].weight;
-			done[k] = true;
-			loads[k] = -1;
-		}
-		for (size_t k = i; weight > 0 && k < in->client_count; k++)
-			if (loads[k] < 0)
-				loads[k] = in->clients[k].weight * connections_of(c->result, app) /
-				           weight;
-	}
-	free(done);
-	return 0;
-}
-
-static void set_key(struct player *p)
-{
-	memset(&p->key, 0, sizeof(p->key));
-	for (int side = 0; side < PLAN_SIDES; side++) {
-		const struct plan_standing *s = &p->standing[side];
-
-		p->key.service[side] = s->service != NULL ? s->service->key : UINT32_MAX;
-		memcpy(p->key.country[side], s->place.country, sizeof(s->place.country));
-		p->key.region[side] = s->place.region;
-		p->key.denied[side] = s->denied;
-	}
-}
-
-static int player_compare(const void *a, const void *b)
-{
-	const struct player *x = a;
-	const struct player *y = b;
-	int r = memcmp(&x->key, &y->key, sizeof(x->key));
-
-	return r != 0 ? r : (x->client < y->client ? -1 : x->client > y->client);
-}
-
-static int make_players(struct comparison *c)
-{
-	const struct plan_input *in = c->input;
-	double *loads = calloc(in->client_count + 1, sizeof(*loads));
-	int err = loads == NULL ? -ENOMEM : share_load(c, loads);
-
-	c->players = calloc(in->client_count + 1, sizeof(*c->players));
-	if (c->players == NULL)
-		err = -ENOMEM;
-	for (size_t i = 0; err == 0 && i < in->client_count; i++) {
-		struct player *p = &c->players[i];
-		double share = in->clients[i].weight / c->weight;
-
-		p->client = (uint32_t)i;
-		p->turns = (uint32_t)(share * PLAN_DECISIONS) + 1;
-		p->turn_weight = share / p->turns;
-		p->turn_load = loads[i] * c->scale / p->turns;
-		for (int side = 0; side < PLAN_SIDES; side++)
-			p->standing[side] = plan_world_stand(&c->world[side], &in->clients[i]);
-		set_key(p);
-		c->turn_count += p->turns;
-	}
-	free(loads);
-	if (err != 0)
-		return err;
-	qsort(c->players, in->client_count, sizeof(*c->players), player_compare);
-	for (size_t i = 0; i < in->client_count; i++) {
-		c->class_count += i == 0 || memcmp(&c->players[i].key, &c->players[i - 1].key,
-		                                   sizeof(struct class_key)) != 0;
-		c->players[i].class = c->class_count - 1;
-	}
-	return 0;
-}
-
-/* Every player as often as it has turns, shuffled (Fisher and Yates). */
-static int make_turns(struct comparison *c)
-{
-	struct rng rng = {.state = SEED};
-	size_t n = 0;
-
-	c->turns = calloc(c->turn_count + 1, sizeof(*c->turns));
-	if (c->turns == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->input->client_count; i++)
-		for (uint32_t k = 0; k < c->players[i].turns; k++)
-			c->turns[n++] = (uint32_t)i;
-	for (size_t i = n; i > 1; i--) {
-		size_t k = rng_below(&rng, i);
-		uint32_t swap = c->turns[k];
-
-		c->turns[k] = c->turns[i - 1];
-		c->turns[i - 1] = swap;
-	}
-	return 0;
-}
 
 /* ---- playing ---- */
 
@@ -278,8 +58,8 @@ static void play(struct comparison *c, enum plan_side side)
 {
 	struct plan_result *r = c->result;
 
-	for (size_t i = 0; i < c->turn_count; i++) {
-		struct player *p = &c->players[c->turns[i]];
+	for (size_t i = 0; i < c->players.turn_count; i++) {
+		struct plan_player *p = &c->players.all[c->players.turns[i]];
 		uint32_t target = target_without_backend(&p->standing[side]);
 		const struct backend *b;
 		unsigned score = 0;
@@ -289,12 +69,11 @@ static void play(struct comparison *c, enum plan_side side)
 		whole = (uint32_t)p->due[side];
 		p->due[side] -= whole;
 		b = plan_world_decide(&c->world[side], &c->input->clients[p->client],
-		                      &p->standing[side], whole, SEED + hash_mix(i), &score);
+		                      &p->standing[side], whole, PLAN_SEED + hash_mix(i), &score);
 		if (b != NULL) {
-			target = (uint32_t)(backend_find(r, b->id) - r->backends);
+			target = (uint32_t)(plan_result_backend(r, b->id) - r->backends);
 			r->scores[side][score] += p->turn_weight;
 			c->classes[p->class].score[side] += score * p->turn_weight;
-			c->classes[p->class].served[side] += p->turn_weight;
 		}
 		c->tallies[c->tally_count] = (struct tally){.class = p->class, .target = target};
 		c->tallies[c->tally_count++].share[side] = p->turn_weight;
@@ -346,7 +125,7 @@ static int country_by_share(const void *a, const void *b)
 	return x->share != y->share ? (x->share > y->share ? -1 : 1) : country_compare(a, b);
 }
 
-static struct plan_country *country_of(struct plan_result *r, const struct player *p)
+static struct plan_country *country_of(struct plan_result *r, const struct plan_player *p)
 {
 	const char *country = p->standing[PLAN_NOW].place.country;
 	size_t i = 0;
@@ -459,7 +238,7 @@ static void merge_moves(struct plan_result *r)
 	qsort(r->moves, kept, sizeof(*r->moves), move_by_share);
 }
 
-static void sum_class(struct comparison *c, const struct player *p, struct tally *tallies,
+static void sum_class(struct comparison *c, const struct plan_player *p, struct tally *tallies,
                       size_t count)
 {
 	struct plan_result *r = c->result;
@@ -489,17 +268,17 @@ static int sum_classes(struct comparison *c)
 	size_t player = 0;
 
 	r->moves = calloc(c->tally_count + 1, sizeof(*r->moves));
-	r->countries = calloc(c->class_count + 1, sizeof(*r->countries));
+	r->countries = calloc(c->players.class_count + 1, sizeof(*r->countries));
 	if (r->moves == NULL || r->countries == NULL)
 		return -ENOMEM;
-	for (uint32_t class = 0; class < c->class_count; class ++) {
+	for (uint32_t class = 0; class < c->players.class_count; class ++) {
 		size_t to = from;
 
-		while (c->players[player].class != class)
+		while (c->players.all[player].class != class)
 			player++;
 		while (to < c->tally_count && c->tallies[to].class == class)
 			to++;
-		sum_class(c, &c->players[player], &c->tallies[from], to - from);
+		sum_class(c, &c->players.all[player], &c->tallies[from], to - from);
 		from = to;
 	}
 	merge_moves(r);
@@ -539,7 +318,7 @@ static void sum_bindings(struct comparison *c)
 	struct plan_result *r = c->result;
 
 	for (size_t i = 0; i < c->input->client_count; i++) {
-		const struct player *p = &c->players[i];
+		const struct plan_player *p = &c->players.all[i];
 		const char *id = c->input->clients[p->client].backend;
 		double share = p->turn_weight * p->turns;
 
@@ -556,14 +335,13 @@ static void sum_bindings(struct comparison *c)
 /* Room for the game itself, and the game. */
 static int compare(struct comparison *c)
 {
-	int err = make_players(c);
+	int err = plan_players_init(&c->players, c->input, c->world, c->result, c->scale);
 
-	if (err == 0)
-		err = make_turns(c);
 	if (err != 0)
 		return err;
-	c->classes = calloc((size_t)c->class_count + 1, sizeof(*c->classes));
-	c->tallies = calloc(PLAN_SIDES * c->turn_count + 1, sizeof(*c->tallies));
+	c->result->weight = c->players.weight;
+	c->classes = calloc((size_t)c->players.class_count + 1, sizeof(*c->classes));
+	c->tallies = calloc(PLAN_SIDES * c->players.turn_count + 1, sizeof(*c->tallies));
 	if (c->classes == NULL || c->tallies == NULL)
 		return -ENOMEM;
 	for (int side = 0; side < PLAN_SIDES; side++)
@@ -577,28 +355,23 @@ static int compare(struct comparison *c)
 
 int plan_compare(const struct plan_input *input, struct plan_result *ret_result)
 {
-	struct plan_result r = {0};
+	struct plan_result r;
 	struct comparison c = {.input = input, .result = &r, .scale = 1};
-	double connections;
-	int err = collect_backends(input, &r);
+	int err = plan_result_init(&r, input);
+	double connections = err == 0 ? plan_result_connections(&r, NULL) : 0;
 
-	for (size_t i = 0; i < input->client_count; i++)
-		c.weight += input->clients[i].weight;
-	connections = err == 0 ? connections_of(&r, NULL) : 0;
 	if (connections > 0 && connections < PLAN_DECISIONS)
 		c.scale = PLAN_DECISIONS / connections;
 	for (int side = 0; err == 0 && side < PLAN_SIDES; side++)
 		err = plan_world_init(&c.world[side], input, (enum plan_side)side, c.scale);
 	if (err == 0) {
-		r.weight = c.weight;
 		r.would_be_held = c.world[PLAN_THEN].table->usable_count * 2 <
 		                  c.world[PLAN_NOW].table->usable_count;
 		err = compare(&c);
 	}
 	for (int side = 0; side < PLAN_SIDES; side++)
 		plan_world_done(&c.world[side]);
-	free(c.players);
-	free(c.turns);
+	plan_players_done(&c.players);
 	free(c.tallies);
 	free(c.classes);
 	if (err != 0)
@@ -606,12 +379,4 @@ int plan_compare(const struct plan_input *input, struct plan_result *ret_result)
 	else
 		*ret_result = r;
 	return err;
-}
-
-void plan_result_done(struct plan_result *r)
-{
-	free(r->backends);
-	free(r->moves);
-	free(r->countries);
-	*r = (struct plan_result){0};
 }

@@ -104,6 +104,16 @@ static void print_summary(const struct plan_report *p)
 	printf("%s lost; the others have none that holds now\n", percent(r->bindings_lost, text));
 }
 
+/* The rows shown, and how many more there are of what. */
+static void end_table(struct text_table *t, size_t shown, size_t left, const char *more)
+{
+	if (t != NULL && shown > 0)
+		printf("\n");
+	text_table_end(t);
+	if (left > 0)
+		printf("and %zu %s\n", left, more);
+}
+
 static void print_countries(const struct plan_result *r)
 {
 	static const struct text_column columns[] = {
@@ -137,13 +147,7 @@ static void print_countries(const struct plan_result *r)
 					  percent(c->unserved[PLAN_THEN], cell[5])});
 		shown++;
 	}
-	if (t != NULL && shown > 0) {
-		printf("\n");
-		text_table_print(t);
-	}
-	if (left > 0)
-		printf("and %zu more countries\n", left);
-	text_table_free(t);
+	end_table(t, shown, left, "more countries");
 }
 
 static void print_moves(const struct plan_result *r)
@@ -172,13 +176,7 @@ static void print_moves(const struct plan_result *r)
 		                                 target_word(r, m->from), target_word(r, m->to)});
 		shown++;
 	}
-	if (t != NULL && shown > 0) {
-		printf("\n");
-		text_table_print(t);
-	}
-	if (left > 0)
-		printf("and %zu smaller moves\n", left);
-	text_table_free(t);
+	end_table(t, shown, left, "smaller moves");
 }
 
 static const char *note_of(const struct plan_backend *b)
@@ -241,13 +239,7 @@ static void print_backends(const struct plan_result *r)
 			shown++;
 		}
 	}
-	if (t != NULL && shown > 0) {
-		printf("\n");
-		text_table_print(t);
-	}
-	if (left > 0)
-		printf("and %zu more backends that change; --json has all\n", left);
-	text_table_free(t);
+	end_table(t, shown, left, "more backends that change; --json has all");
 }
 
 void plan_report_print(const struct plan_report *p)

@@ -4,7 +4,7 @@
 #define CLI_PLAN_WORLD_H
 
 #include "base/check.h"
-#include "cli/plan_compare.h"
+#include "cli/plan_input.h"
 #include "route/policy.h"
 #include "route/table.h"
 

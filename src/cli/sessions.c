@@ -1,15 +1,12 @@
-/* Sessions are listed and ended by the same filter, so who wants to end some can look first. Ending
- * more than one asks, unless --yes says so; without a terminal to ask at, it does not end them. */
+/* Sessions one by one, as they are at this moment, and what is said of those that were ended. How
+ * they are selected and ended is cli/selection.c. */
 #include "cli/sessions.h"
 
-#include "cli/confirm.h"
-#include "cli/control.h"
 #include "cli/output.h"
+#include "cli/selection.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define SHOWN "100"
 #define CELL_MAX 200
@@ -70,18 +67,17 @@ static void add_row(struct text_table *t, const json_t *s)
 	text_table_add(t, cells);
 }
 
-static void print_list(const json_t *answer)
+static void print_list(const struct arguments *a, const json_t *answer)
 {
-	const json_t *sessions = json_object_get(answer, "sessions");
+	const json_t *rows = json_object_get(answer, "sessions");
 	uint64_t matched = output_uint(answer, "matched");
 	struct text_table *t = text_table_new(columns, FIELDS);
-	size_t n = json_array_size(sessions);
+	size_t n = json_array_size(rows);
 
+	(void)a;
 	for (size_t i = 0; t != NULL && i < n; i++)
-		add_row(t, json_array_get(sessions, i));
-	if (t != NULL && n > 0)
-		text_table_print(t);
-	text_table_free(t);
+		add_row(t, json_array_get(rows, i));
+	text_table_end(t);
 	if (matched > n)
 		printf("%zu of %" PRIu64 " sessions that match; of %" PRIu64 " in all\n", n,
 		       matched, output_uint(answer, "seen"));
@@ -90,117 +86,37 @@ static void print_list(const json_t *answer)
 		       output_uint(answer, "seen"));
 }
 
-static void filter_path(struct control_path *path, const struct arguments *a, const char *limit)
+static void print_ended(const struct arguments *a, const json_t *answer)
 {
-	control_path_init(path, "/api/v1/sessions");
-	control_path_parameter(path, "client", arguments_value(a, "client"));
-	control_path_parameter(path, "backend", arguments_value(a, "backend"));
-	control_path_parameter(path, "country", arguments_value(a, "country"));
-	control_path_parameter(path, "app", arguments_value(a, "app"));
-	control_path_parameter(path, "limit", limit);
+	(void)a;
+	printf("ended: %" PRIu64 " sessions; both sides were reset\n",
+	       output_uint(answer, "ended"));
 }
 
-static int list(struct control *c, const struct arguments *a)
+static void print_one(const struct arguments *a, const json_t *answer)
 {
-	struct control_answer answer;
-	struct control_path path;
-	int r;
-
-	filter_path(&path, a, arguments_value(a, "limit"));
-	r = control_ask(c, "GET", &path, &answer);
-	if (r != CONTROL_OK)
-		return r;
-	if (arguments_has(a, "json"))
-		output_raw(answer.text, answer.len);
-	else
-		print_list(answer.json);
-	control_answer_done(&answer);
-	return CONTROL_OK;
+	(void)a;
+	printf("ended: session %s of client %s; both sides were reset\n",
+	       output_text(answer, "id", "?"), output_text(answer, "client", "?"));
 }
 
-static int end_one(struct control *c, const struct arguments *a, const char *id)
-{
-	struct control_answer answer;
-	struct control_path path;
-	int r;
-
-	control_path_init(&path, "/api/v1/sessions");
-	control_path_segment(&path, id);
-	r = control_ask(c, "DELETE", &path, &answer);
-	if (r != CONTROL_OK)
-		return r;
-	if (arguments_has(a, "json")) {
-		output_raw(answer.text, answer.len);
-	} else {
-		printf("ended: session %s of client %s; both sides were reset\n",
-		       output_text(answer.json, "id", "?"),
-		       output_text(answer.json, "client", "?"));
-	}
-	control_answer_done(&answer);
-	return CONTROL_OK;
-}
-
-static int end_some(struct control *c, const struct arguments *a)
-{
-	struct control_answer answer;
-	struct control_path path;
-	uint64_t matched;
-	int r;
-
-	filter_path(&path, a, "0");
-	if (!path.has_query || (strstr(path.text, "?limit=") != NULL && !arguments_has(a, "all"))) {
-		fprintf(stderr, "edgeproxy sessions: end which? Name a session, filter by "
-		                "--client, --backend, --country or --app, or say --all\n");
-		return CONTROL_ARGUMENTS;
-	}
-	if (!arguments_has(a, "yes")) {
-		r = control_ask(c, "GET", &path, &answer);
-		if (r != CONTROL_OK)
-			return r;
-		matched = output_uint(answer.json, "matched");
-		control_answer_done(&answer);
-		if (matched > 0 && !confirm("sessions", matched, "sessions will be reset"))
-			return CONTROL_FAILED;
-	}
-	filter_path(&path, a, arguments_value(a, "limit"));
-	control_path_parameter(&path, "all", arguments_has(a, "all") ? "true" : NULL);
-	r = control_ask(c, "DELETE", &path, &answer);
-	if (r != CONTROL_OK)
-		return r;
-	if (arguments_has(a, "json"))
-		output_raw(answer.text, answer.len);
-	else
-		printf("ended: %" PRIu64 " sessions; both sides were reset\n",
-		       output_uint(answer.json, "ended"));
-	control_answer_done(&answer);
-	return CONTROL_OK;
-}
+static const struct selection sessions = {
+	.command = "sessions",
+	.usage = "edgeproxy sessions [end [SESSION]] [OPTION ...]",
+	.options = sessions_options,
+	.filters = (const char *const[]){"client", "backend", "country", "app", NULL},
+	.path = "/api/v1/sessions",
+	.verb = "end",
+	.which = "end which? Name a session, filter by --client, --backend, --country or --app, "
+		 "or say --all",
+	.consequence = "sessions will be reset",
+	.names_ended = true,
+	.print_list = print_list,
+	.print_ended = print_ended,
+	.print_one = print_one,
+};
 
 int sessions_main(int argc, char **argv)
 {
-	struct arguments a;
-	struct control *c;
-	int r = arguments_read(argc, argv, "edgeproxy sessions [end [SESSION]] [OPTION ...]",
-	                       sessions_options, 0, 2, &a);
-	bool end;
-
-	if (r != ARGUMENTS_GO_ON)
-		return r;
-	end = a.rest_count > 0 && strcmp(a.rest[0], "end") == 0;
-	if (a.rest_count > 0 && !end) {
-		fprintf(stderr, "edgeproxy sessions: unknown word: %s; there is only \"end\"\n",
-		        a.rest[0]);
-		return CONTROL_ARGUMENTS;
-	}
-	r = control_open("sessions", &c);
-	if (r != CONTROL_OK)
-		return r;
-	if (!end)
-		r = list(c, &a);
-	else if (a.rest_count == 2)
-		r = end_one(c, &a, a.rest[1]);
-	else
-		r = end_some(c, &a);
-	control_close(c);
-	return r;
+	return selection_main(&sessions, argc, argv);
 }

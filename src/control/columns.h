@@ -8,11 +8,8 @@
 #define CONTROL_COLUMNS_H
 
 #include "base/check.h"
+#include "control/column_reader.h"
 #include "route/rows.h"
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 /* Indices into the values of a row: BACKEND_ID …, BACKEND_COLUMNS is how many. */
 enum backend_column {
@@ -50,36 +47,12 @@ enum health_check_column {
 /* Of any table. */
 #define COLUMNS_MAX HEALTH_CHECK_COLUMNS
 
-struct column {
-	const char *name;
-	bool needed;
-};
 extern const struct column backend_columns[BACKEND_COLUMNS];
 extern const struct column service_columns[SERVICE_COLUMNS];
 extern const struct column geo_override_columns[GEO_OVERRIDE_COLUMNS];
 extern const struct column country_region_columns[COUNTRY_REGION_COLUMNS];
 extern const struct column health_check_columns[HEALTH_CHECK_COLUMNS];
 extern const struct column access_rule_columns[ACCESS_RULE_COLUMNS];
-
-enum column_type { VALUE_NULL, VALUE_INT, VALUE_REAL, VALUE_TEXT, VALUE_BLOB };
-
-struct column_value {
-	enum column_type type;
-	int64_t integer;  /* VALUE_INT */
-	double real;      /* VALUE_REAL */
-	const char *text; /* VALUE_TEXT: len bytes and a NUL behind them; VALUE_BLOB: len bytes */
-	size_t len;
-};
-
-#define ROW_VALUE_MAX 80
-#define ROW_WHY_MAX 96
-
-/* What is wrong with a row: the first column at fault. */
-struct row_error {
-	const char *column;        /* static */
-	char value[ROW_VALUE_MAX]; /* as text, cut to fit; any bytes but NUL */
-	char why[ROW_WHY_MAX];     /* "must be 1..65535" */
-};
 
 enum row_verdict {
 	ROW_GOOD,    /* *ret_row is written; its texts are those of the values */
@@ -113,9 +86,5 @@ columns_access_rule(const struct column_value values[ACCESS_RULE_COLUMNS],
 MUST_CHECK enum row_verdict
 columns_health_check(const struct column_value values[HEALTH_CHECK_COLUMNS],
                      struct health_check_row *ret_row, struct row_error *ret_error);
-
-/* Fills an error about a value, for callers with reasons of their own (a key that came before). */
-void row_error_set(struct row_error *e, const char *column, const struct column_value *value,
-                   const char *why);
 
 #endif

@@ -76,96 +76,77 @@ static int insert(const struct writer *w, sqlite3_stmt *stmt)
 	return rc == SQLITE_OK ? 0 : failed(w, rc);
 }
 
-static int write_backends(const struct writer *w, const struct route_rows *rows)
+/* ---- tables: how a row is inserted, and what it holds ---- */
+
+static const char backend_sql[] =
+	"INSERT INTO backends (id, app, region, wg_ip, port, healthy, weight,"
+	" soft_limit, hard_limit, deleted, country, state, congestion)"
+	" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+
+static int write_backend(const struct writer *w, sqlite3_stmt *stmt, const struct route_rows *rows,
+                         size_t i)
 {
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(w,
-	                 "INSERT INTO backends (id, app, region, wg_ip, port, healthy, weight,"
-	                 " soft_limit, hard_limit, deleted, country, state, congestion)"
-	                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-	                 &stmt);
+	const struct backend_row *row = &rows->backends[i];
+	char ip[IP_TEXT_MAX];
 
-	for (size_t i = 0; rc == 0 && i < rows->backend_count; i++) {
-		const struct backend_row *row = &rows->backends[i];
-		char ip[IP_TEXT_MAX];
-
-		bind_text(stmt, 1, row->id);
-		bind_text(stmt, 2, row->app);
-		bind_text(stmt, 3, row->region);
-		bind_text(stmt, 4, ip_format(&row->addr.ip, ip));
-		bind_number(stmt, 5, row->addr.port);
-		bind_number(stmt, 6, row->healthy);
-		bind_number(stmt, 7, row->weight);
-		bind_number(stmt, 8, row->soft_limit);
-		bind_number(stmt, 9, row->hard_limit);
-		bind_number(stmt, 10, row->deleted);
-		bind_text(stmt, 11, row->country[0] != '\0' ? row->country : NULL);
-		bind_text(stmt, 12, state_words[row->state]);
-		bind_text(stmt, 13, row->congestion);
-		rc = insert(w, stmt);
-	}
-	sqlite3_finalize(stmt);
-	return rc;
+	bind_text(stmt, 1, row->id);
+	bind_text(stmt, 2, row->app);
+	bind_text(stmt, 3, row->region);
+	bind_text(stmt, 4, ip_format(&row->addr.ip, ip));
+	bind_number(stmt, 5, row->addr.port);
+	bind_number(stmt, 6, row->healthy);
+	bind_number(stmt, 7, row->weight);
+	bind_number(stmt, 8, row->soft_limit);
+	bind_number(stmt, 9, row->hard_limit);
+	bind_number(stmt, 10, row->deleted);
+	bind_text(stmt, 11, row->country[0] != '\0' ? row->country : NULL);
+	bind_text(stmt, 12, state_words[row->state]);
+	bind_text(stmt, 13, row->congestion);
+	return insert(w, stmt);
 }
 
-static int write_services(const struct writer *w, const struct route_rows *rows)
+static const char service_sql[] =
+	"INSERT INTO services (listen, app, accept_proxy, send_proxy, congestion)"
+	" VALUES (?1, ?2, ?3, ?4, ?5)";
+
+static int write_service(const struct writer *w, sqlite3_stmt *stmt, const struct route_rows *rows,
+                         size_t i)
 {
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(w,
-	                 "INSERT INTO services (listen, app, accept_proxy, send_proxy, congestion)"
-	                 " VALUES (?1, ?2, ?3, ?4, ?5)",
-	                 &stmt);
+	const struct service_row *row = &rows->services[i];
+	char listen[ENDPOINT_TEXT_MAX];
 
-	for (size_t i = 0; rc == 0 && i < rows->service_count; i++) {
-		const struct service_row *row = &rows->services[i];
-		char listen[ENDPOINT_TEXT_MAX];
-
-		bind_text(stmt, 1, endpoint_format(&row->listen, listen));
-		bind_text(stmt, 2, row->app);
-		bind_number(stmt, 3, row->accept_proxy);
-		bind_number(stmt, 4, row->send_proxy);
-		bind_text(stmt, 5, row->congestion);
-		rc = insert(w, stmt);
-	}
-	sqlite3_finalize(stmt);
-	return rc;
+	bind_text(stmt, 1, endpoint_format(&row->listen, listen));
+	bind_text(stmt, 2, row->app);
+	bind_number(stmt, 3, row->accept_proxy);
+	bind_number(stmt, 4, row->send_proxy);
+	bind_text(stmt, 5, row->congestion);
+	return insert(w, stmt);
 }
 
-static int write_overrides(const struct writer *w, const struct route_rows *rows)
+static const char override_sql[] = "INSERT OR REPLACE INTO geo_overrides (cidr, country, region)"
+				   " VALUES (?1, ?2, ?3)";
+
+static int write_override(const struct writer *w, sqlite3_stmt *stmt, const struct route_rows *rows,
+                          size_t i)
 {
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(w,
-	                 "INSERT OR REPLACE INTO geo_overrides (cidr, country, region)"
-	                 " VALUES (?1, ?2, ?3)",
-	                 &stmt);
+	const struct geo_override_row *row = &rows->overrides[i];
+	char cidr[PREFIX_TEXT_MAX];
 
-	for (size_t i = 0; rc == 0 && i < rows->override_count; i++) {
-		const struct geo_override_row *row = &rows->overrides[i];
-		char cidr[PREFIX_TEXT_MAX];
-
-		bind_text(stmt, 1, prefix_format(&row->prefix, cidr));
-		bind_text(stmt, 2, row->country[0] != '\0' ? row->country : NULL);
-		bind_text(stmt, 3, row->region);
-		rc = insert(w, stmt);
-	}
-	sqlite3_finalize(stmt);
-	return rc;
+	bind_text(stmt, 1, prefix_format(&row->prefix, cidr));
+	bind_text(stmt, 2, row->country[0] != '\0' ? row->country : NULL);
+	bind_text(stmt, 3, row->region);
+	return insert(w, stmt);
 }
 
-static int write_country_regions(const struct writer *w, const struct route_rows *rows)
-{
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(w,
-	                 "INSERT OR REPLACE INTO country_regions (country, region) VALUES (?1, ?2)",
-	                 &stmt);
+static const char country_region_sql[] =
+	"INSERT OR REPLACE INTO country_regions (country, region) VALUES (?1, ?2)";
 
-	for (size_t i = 0; rc == 0 && i < rows->country_region_count; i++) {
-		bind_text(stmt, 1, rows->country_regions[i].country);
-		bind_text(stmt, 2, rows->country_regions[i].region);
-		rc = insert(w, stmt);
-	}
-	sqlite3_finalize(stmt);
-	return rc;
+static int write_country_region(const struct writer *w, sqlite3_stmt *stmt,
+                                const struct route_rows *rows, size_t i)
+{
+	bind_text(stmt, 1, rows->country_regions[i].country);
+	bind_text(stmt, 2, rows->country_regions[i].region);
+	return insert(w, stmt);
 }
 
 /* What is unset is NULL. */
@@ -203,52 +184,69 @@ static void bind_check(sqlite3_stmt *stmt, const struct health_check_row *row, c
 }
 
 /* The columns of the schema in the order of control/columns.def. */
-static int write_checks(const struct writer *w, const struct route_rows *rows)
+static const char check_sql[] =
+	"INSERT INTO health_checks (target, type, port, send_proxy, inter_ms,"
+	" fastinter_ms, downinter_ms, timeout_ms, rise, fall, grace_ms, method,"
+	" path, host, expect_status, expect_body, grpc_service, script,"
+	" agent_port, agent_inter_ms)"
+	" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+static int write_check(const struct writer *w, sqlite3_stmt *stmt, const struct route_rows *rows,
+                       size_t i)
 {
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(w,
-	                 "INSERT INTO health_checks (target, type, port, send_proxy, inter_ms,"
-	                 " fastinter_ms, downinter_ms, timeout_ms, rise, fall, grace_ms, method,"
-	                 " path, host, expect_status, expect_body, grpc_service, script,"
-	                 " agent_port, agent_inter_ms)"
-	                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	                 &stmt);
+	const struct health_check_row *row = &rows->checks[i];
+	char target[CHECK_TARGET_MAX + 1];
+	char statuses[STATUS_SET_TEXT_MAX];
 
-	for (size_t i = 0; rc == 0 && i < rows->check_count; i++) {
-		const struct health_check_row *row = &rows->checks[i];
-		char target[CHECK_TARGET_MAX + 1];
-		char statuses[STATUS_SET_TEXT_MAX];
-
-		bind_check(stmt, row, health_check_target(row, target),
-		           status_set_format(&row->expect_status, statuses));
-		rc = insert(w, stmt);
-	}
-	sqlite3_finalize(stmt);
-	return rc;
+	bind_check(stmt, row, health_check_target(row, target),
+	           status_set_format(&row->expect_status, statuses));
+	return insert(w, stmt);
 }
 
-static int write_access_rules(const struct writer *w, const struct route_rows *rows)
+static const char access_rule_sql[] = "INSERT INTO access_rules (id, app, cidr, country, action)"
+				      " VALUES (?1, ?2, ?3, ?4, ?5)";
+
+static int write_access_rule(const struct writer *w, sqlite3_stmt *stmt,
+                             const struct route_rows *rows, size_t i)
 {
-	sqlite3_stmt *stmt = NULL;
-	int rc = prepare(w,
-	                 "INSERT INTO access_rules (id, app, cidr, country, action)"
-	                 " VALUES (?1, ?2, ?3, ?4, ?5)",
-	                 &stmt);
+	const struct access_rule_row *row = &rows->access_rules[i];
+	const char *country = row->match == ACCESS_COUNTRY ? row->country : "*";
+	char cidr[PREFIX_TEXT_MAX];
 
-	for (size_t i = 0; rc == 0 && i < rows->access_rule_count; i++) {
-		const struct access_rule_row *row = &rows->access_rules[i];
-		const char *country = row->match == ACCESS_COUNTRY ? row->country : "*";
-		char cidr[PREFIX_TEXT_MAX];
+	prefix_format(&row->prefix, cidr);
+	bind_text(stmt, 1, row->id);
+	bind_text(stmt, 2, row->app != NULL ? row->app : "*");
+	bind_text(stmt, 3, row->match == ACCESS_CIDR ? cidr : NULL);
+	bind_text(stmt, 4, row->match != ACCESS_CIDR ? country : NULL);
+	bind_text(stmt, 5, row->allow ? "allow" : "deny");
+	return insert(w, stmt);
+}
 
-		prefix_format(&row->prefix, cidr);
-		bind_text(stmt, 1, row->id);
-		bind_text(stmt, 2, row->app != NULL ? row->app : "*");
-		bind_text(stmt, 3, row->match == ACCESS_CIDR ? cidr : NULL);
-		bind_text(stmt, 4, row->match != ACCESS_CIDR ? country : NULL);
-		bind_text(stmt, 5, row->allow ? "allow" : "deny");
-		rc = insert(w, stmt);
+static int write_tables(const struct writer *w, const struct route_rows *rows)
+{
+	const struct {
+		const char *sql;
+		int (*write)(const struct writer *w, sqlite3_stmt *stmt,
+		             const struct route_rows *rows, size_t i);
+		size_t count;
+	} tables[] = {
+		{backend_sql, write_backend, rows->backend_count},
+		{service_sql, write_service, rows->service_count},
+		{override_sql, write_override, rows->override_count},
+		{country_region_sql, write_country_region, rows->country_region_count},
+		{check_sql, write_check, rows->check_count},
+		{access_rule_sql, write_access_rule, rows->access_rule_count},
+	};
+	int rc = 0;
+
+	for (size_t t = 0; rc == 0 && t < sizeof(tables) / sizeof(tables[0]); t++) {
+		sqlite3_stmt *stmt = NULL;
+
+		rc = prepare(w, tables[t].sql, &stmt);
+		for (size_t i = 0; rc == 0 && i < tables[t].count; i++)
+			rc = tables[t].write(w, stmt, rows, i);
+		sqlite3_finalize(stmt);
 	}
-	sqlite3_finalize(stmt);
 	return rc;
 }
 
@@ -269,17 +267,7 @@ static int write_file(const char *path, const struct route_rows *rows, char erro
 	if (rc == 0)
 		rc = execute(&w, schema_optional_sql);
 	if (rc == 0)
-		rc = write_backends(&w, rows);
-	if (rc == 0)
-		rc = write_services(&w, rows);
-	if (rc == 0)
-		rc = write_overrides(&w, rows);
-	if (rc == 0)
-		rc = write_country_regions(&w, rows);
-	if (rc == 0)
-		rc = write_checks(&w, rows);
-	if (rc == 0)
-		rc = write_access_rules(&w, rows);
+		rc = write_tables(&w, rows);
 	if (rc == 0)
 		rc = execute(&w, "COMMIT");
 	sqlite3_close(w.db);

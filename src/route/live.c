@@ -354,17 +354,26 @@ void live_freeze(struct live *l, bool frozen)
 	l->frozen = frozen;
 }
 
-int live_hold(struct live *l, const char *id, uint32_t *ret_slot)
+/* The slot of an id, given out where it has none. 0 or -errno. */
+static int find_or_give_out(struct live *l, const char *id, uint32_t *ret_slot)
 {
 	uint32_t id_hash = hash_id(id);
-	uint32_t i = find(l, id, id_hash);
+
+	*ret_slot = find(l, id, id_hash);
+	return *ret_slot != LIVE_NO_SLOT ? 0 : give_out(l, id, id_hash, ret_slot);
+}
+
+int live_hold(struct live *l, const char *id, uint32_t *ret_slot)
+{
+	uint32_t i = l->expected;
 	int err;
 
-	if (i == LIVE_NO_SLOT) {
-		err = give_out(l, id, id_hash, &i);
+	if (!live_is_used(l, i) || strcmp(l->slots[i].id, id) != 0) {
+		err = find_or_give_out(l, id, &i);
 		if (err < 0)
 			return err;
 	}
+	l->expected = i + 1;
 	atomic_fetch_add_explicit(&l->slots[i].holders, 1, memory_order_relaxed);
 	*ret_slot = i;
 	return 0;

@@ -55,8 +55,10 @@ struct live {
 	/* The control thread's. */
 	uint32_t *buckets; /* heads of chains of slots, by id; a power of two */
 	uint32_t bucket_count;
-	uint32_t used; /* slots given out now */
-	uint32_t free; /* head of the list of slots taken back */
+	uint32_t used;     /* slots given out now */
+	uint32_t free;     /* head of the list of slots taken back */
+	uint32_t expected; /* behind the slot held last: a table holds much like the one before it,
+	                      and without a guess each hold is a miss in several caches */
 	bool frozen;
 };
 

@@ -8,6 +8,7 @@
 
 #include "geo/country.h"
 #include "route/limits.h"
+#include "route/region.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -205,16 +206,14 @@ bool column_read_visible(const struct column_reader *r, int column, size_t longe
 	return true;
 }
 
-/* The alphabet of region_intern(): a name that it refused would cost the whole table. */
+/* A name that region_intern() refused would cost the whole table. */
 bool column_read_region(const struct column_reader *r, int column, const char **ret)
 {
-	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				       "0123456789_-";
 	const char *text;
 
 	if (!column_read_text(r, column, REGION_NAME_MAX, &text))
 		return false;
-	if (text[strspn(text, alphabet)] != '\0')
+	if (!region_name_valid(text))
 		return column_refuse(r, column, "must be of letters, digits, '-' and '_'");
 	*ret = text;
 	return true;

@@ -31,17 +31,22 @@ static bool name_char(char c)
 	       c == '_' || c == '-';
 }
 
+bool region_name_valid(const char *name)
+{
+	size_t len = 0;
+
+	while (len <= REGION_NAME_MAX && name_char(name[len]))
+		len++;
+	return len > 0 && len <= REGION_NAME_MAX && name[len] == '\0';
+}
+
 int region_intern(const char *name, region_id *ret_region)
 {
-	size_t len = strnlen(name, REGION_NAME_MAX + 1);
-	size_t i;
+	size_t len, i;
 
-	if (len == 0 || len > REGION_NAME_MAX)
+	if (!region_name_valid(name))
 		return -EINVAL;
-	for (size_t k = 0; k < len; k++) {
-		if (!name_char(name[k]))
-			return -EINVAL;
-	}
+	len = strlen(name);
 	i = hash_bytes(name, len, 0) & (INDEX_SIZE - 1);
 	while (name_index[i] != REGION_NONE) {
 		if (strcmp(names[name_index[i]], name) == 0) {

@@ -8,14 +8,16 @@
 
 #include "base/check.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uint16_t region_id; /* a number with a name of its own: the one typedef of the tree */
 
 #define REGION_NONE 0
 
-/* 0; -EINVAL (empty, longer than REGION_NAME_MAX, or other than [a-z0-9_-] with letters in any
- * case); -ENOSPC. Names differ by case. */
+/* 1..REGION_NAME_MAX letters, digits, '_' and '-'. Any thread. */
+bool region_name_valid(const char *name);
+/* 0, -EINVAL (not valid) or -ENOSPC. Names differ by case. */
 MUST_CHECK int region_intern(const char *name, region_id *ret_region);
 /* "" for REGION_NONE. */
 const char *region_name(region_id region);

@@ -108,6 +108,14 @@ static bool read_value(sqlite3_stmt *stmt, int index, struct column_value *ret)
 	}
 }
 
+static void remember_key(struct reading *r, const struct column_value *key)
+{
+	size_t len = key->len < KEY_MAX ? key->len : KEY_MAX;
+
+	memcpy(r->last_key, key->text, len);
+	r->last_key[len] = '\0';
+}
+
 /* A validated row of any table. */
 union any_row {
 	struct backend_row backend;
@@ -218,7 +226,7 @@ static int read_row(struct reading *r, sqlite3_stmt *stmt)
 	}
 	if (strcmp(r->last_key, key->text) == 0)
 		why = "an earlier row has the same key";
-	snprintf(r->last_key, sizeof(r->last_key), "%s", key->text);
+	remember_key(r, key);
 	if (why == NULL && !is_ours(r, &row))
 		return 0;
 	if (why == NULL)

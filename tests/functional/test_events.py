@@ -90,7 +90,9 @@ def test_failures_and_ends_name_their_cause(proxy, db, port):
     db.add("gone", (host, int(number)), region="sa", country="BR", weight=9)
     db.access_rule("no", "deny", country="US")
     until(lambda: proxy.label(US) == "", "the rule holds")
-    until(lambda: proxy.label(BR) and events(proxy, "--kind", "failed"), "a failed try")
+    # Each is another client: one that had been served by "one" would stay there.
+    clients = (f"200.160.2.{n}" for n in range(1, 255))
+    until(lambda: proxy.label(next(clients)) and events(proxy, "--kind", "failed"), "a failed try")
     failed = events(proxy, "--kind", "failed")[0]
     assert failed["backend"] == "gone" and failed["error"] == "Connection refused"
     ended = wait_events(proxy, 1, "--kind", "ended", "--country", "US")[0]

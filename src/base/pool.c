@@ -19,7 +19,7 @@
 
 #define WORD_BITS 64
 /* Words of free bits; there are never more objects in a chunk. */
-#define CHUNK_WORDS 8
+#define CHUNK_WORDS 16
 
 struct pool_chunk {
 	struct list node; /* in partial or full; in neither when it is the spare */

@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 /* A few pages, so that a long-lived object pins little. A power of two. */
-#define POOL_CHUNK_BYTES 16384
+#define POOL_CHUNK_BYTES 32768
 /* Objects are aligned to, and their size rounded up to, this. */
 #define POOL_ALIGN 8
 

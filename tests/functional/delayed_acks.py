@@ -1,0 +1,45 @@
+"""Does anybody wait for an acknowledgement that the proxy keeps? The kernel counts those that were
+sent only when their timer had run out, in a network namespace all of them together: so these tests
+are run in one of their own, by test_packets.py.
+
+A proxy that is kept from running for long enough makes one late, too. So not all tries may wait."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import wire
+from peers import Identity
+
+TRIES = 12
+
+ways = pytest.mark.parametrize("env", [
+    {}, {"EDGEPROXY_RELAY_MODE": "splice"}, {"EDGEPROXY_RETRY_ON": "conn-failure"},
+    {"EDGEPROXY_BACKEND_FASTOPEN": "1"}], ids=lambda env: "-".join(env.values()) or "plain")
+
+
+@pytest.fixture
+def serve(db, start):
+    """serve(backend) is a proxy in front of it, whose clients speak for themselves."""
+    def make(backend, **env):
+        db.add("only", backend)
+        return start(EDGEPROXY_TRUSTED_PROXIES="", **env)
+    return make
+
+
+def delayed_acks():
+    names, values = re.findall("^TcpExt: (.*)$", Path("/proc/net/netstat").read_text(), re.MULTILINE)
+    return int(dict(zip(names.split(), values.split()))["DelayedACKs"])
+
+
+@ways
+def test_a_backend_that_speaks_first_is_told_that_it_is_connected(serve, peer, env):
+    proxy = serve(peer(Identity, "here"), **env)
+    waited = 0
+    for _ in range(TRIES):
+        before = delayed_acks()
+        with proxy.connect() as sock:
+            assert wire.read_line(sock) == "here"
+            waited += delayed_acks() > before
+    assert waited < TRIES

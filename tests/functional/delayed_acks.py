@@ -5,12 +5,13 @@ are run in one of their own, by test_packets.py.
 A proxy that is kept from running for long enough makes one late, too. So not all tries may wait."""
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
 import wire
-from peers import Identity
+from peers import Identity, Peer
 
 TRIES = 12
 
@@ -43,3 +44,29 @@ def test_a_backend_that_speaks_first_is_told_that_it_is_connected(serve, peer, e
             assert wire.read_line(sock) == "here"
             waited += delayed_acks() > before
     assert waited < TRIES
+
+
+class TwoWrites(Peer):
+    """Answers in two writes and without TCP_NODELAY, as many a server does that writes header and
+    body apart: its kernel keeps the second until the first is acknowledged."""
+
+    def script(self, sock):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        sock.recv(100)
+        sock.sendall(b"header ")
+        sock.sendall(b"body")
+        wire.read_all(sock)
+
+
+@ways
+def test_a_first_answer_in_two_writes_comes_at_once(serve, peer, env):
+    """A new connection acknowledges at once (the kernel's quick ACKs), through the proxy too."""
+    proxy = serve(peer(TwoWrites), **env)
+    waited = 0
+    for _ in range(TRIES):
+        before = delayed_acks()
+        with proxy.connect() as sock:
+            sock.sendall(b"question")
+            assert wire.read_exactly(sock, 11) == b"header body"
+            waited += delayed_acks() > before
+    assert waited < TRIES / 2

@@ -1,0 +1,117 @@
+"""How many packets a connection takes, as the kernel counts them: what can travel together does, and
+nothing waits for something to travel with.
+
+What others on this machine do costs a packet now and then (a client's bytes come a little later, an
+end is seen after the bytes before it), so of some tries the best counts. Where bytes or
+acknowledgements wait, they do so in each."""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wire
+from harness import recorded
+from peers import Peer
+
+TRIES = 12
+
+# Of struct tcp_info (linux/tcp.h): tcpi_segs_in.
+SEGMENTS_IN_AT = 140
+
+
+def segments_in(sock):
+    """Packets that have come, those of the handshake too."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return struct.unpack_from("I", info, SEGMENTS_IN_AT)[0]
+
+
+class Counts(Peer):
+    """Reads to the client's end, or just once, and notes what came and in how many packets."""
+
+    def __init__(self, to_end):
+        self.to_end = to_end
+        self.came = []
+        super().__init__()
+
+    def script(self, sock):
+        data = wire.read_all(sock) if self.to_end else sock.recv(100)
+        self.came.append((data, segments_in(sock)))
+
+
+class LastWords(Peer):
+    """Its bytes and its end are one packet; then it reads to the client's end."""
+
+    def script(self, sock):
+        sock.send(b"last words", socket.MSG_MORE)
+        sock.shutdown(socket.SHUT_WR)
+        wire.read_all(sock)
+
+
+@pytest.fixture
+def serve(db, start):
+    """serve(backend) is a proxy in front of it, whose clients speak for themselves."""
+    def make(backend, **env):
+        db.add("only", backend)
+        return start(EDGEPROXY_TRUSTED_PROXIES="", **env)
+    return make
+
+
+@pytest.mark.parametrize("retry_on", ["early-reset", "conn-failure"])
+def test_the_first_bytes_end_the_handshake(serve, peer, retry_on):
+    """A SYN, and the ACK with the bytes."""
+    backend = peer(Counts, to_end=False)
+    proxy = serve(backend, EDGEPROXY_RETRY_ON=retry_on)
+    for _ in range(TRIES):
+        with proxy.connect() as sock:
+            sock.sendall(b"first words")
+            assert wire.is_over(sock)
+    came = recorded(backend.came, TRIES)
+    assert {data for data, _ in came} == {b"first words"}
+    assert min(segments for _, segments in came) == 2
+
+
+@pytest.mark.parametrize("mode", ["copy", "auto"])
+def test_the_end_of_a_backend_goes_with_its_last_bytes(serve, peer, mode):
+    """A SYN and ACK, and the bytes with the end."""
+    proxy = serve(peer(LastWords), EDGEPROXY_RELAY_MODE=mode)
+    fewest = TRIES
+    for _ in range(TRIES):
+        with proxy.connect() as sock:
+            assert wire.read_all(sock) == b"last words"
+            fewest = min(fewest, segments_in(sock))
+    assert fewest == 2
+
+
+@pytest.mark.parametrize("mode", ["copy", "auto"])
+def test_the_end_of_a_client_goes_with_its_last_bytes(serve, peer, mode):
+    """A SYN, and all the rest: where no bytes are kept for a retry."""
+    backend = peer(Counts, to_end=True)
+    proxy = serve(backend, EDGEPROXY_RELAY_MODE=mode, EDGEPROXY_RETRY_ON="conn-failure")
+    for _ in range(TRIES):
+        with proxy.connect() as sock:
+            sock.send(b"last words", socket.MSG_MORE)
+            sock.shutdown(socket.SHUT_WR)
+            assert wire.read_all(sock) == b""
+    came = recorded(backend.came, TRIES)
+    assert {data for data, _ in came} == {b"last words"}
+    assert min(segments for _, segments in came) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None,
+                    reason="needs a network namespace of its own: root and iproute2")
+def test_nothing_waits():
+    """In a network namespace, where the kernel counts nobody else's acknowledgements."""
+    run = subprocess.run(
+        ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable,
+         "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         str(Path(__file__).with_name("delayed_acks.py"))],
+        capture_output=True, text=True, timeout=240)
+    if "unshare failed" in run.stderr or "Operation not permitted" in run.stderr:
+        pytest.skip("no network namespace can be made here")
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]

@@ -219,8 +219,8 @@ static void drain(struct runner *r, int signal)
 	if (r->api != NULL)
 		api_stopping(r->api);
 	if (!successor_serves(r)) {
+		close_listeners(r); /* first: a manager may be slow to hear */
 		notify_send("STOPPING=1\nSTATUS=draining");
-		close_listeners(r);
 	}
 	while (live_own_total(r->live) != 0 && clock_now_ms() < deadline_ms && !hurried(r))
 		wait_for_news(r, STOP_TICK_MS, "stopping");

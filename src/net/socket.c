@@ -218,18 +218,11 @@ int socket_connect(const struct endpoint *peer, const struct tcp_options *option
 	if (fd < 0)
 		return -errno;
 	socket_tune(fd, options);
-	if (options->ack_later && (first == NULL || first->len == 0))
-		(void)set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
 	err = begin_connect(fd, (struct sockaddr *)&sa, len, first);
 	if (err == 0)
 		return fd;
 	close(fd);
 	return err;
-}
-
-void socket_ack_now(int fd)
-{
-	(void)set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
 }
 
 int socket_error(int fd)

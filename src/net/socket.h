@@ -22,10 +22,6 @@ struct tcp_options {
 	uint32_t keepalive_secs;  /* idle time before the first probe; 0: no keepalive */
 	uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: the kernel's default */
 	const char *congestion;   /* TCP_CONGESTION; NULL or "": the kernel's default */
-	/* The ACK that ends the handshake of a connect goes with the first bytes that are sent,
-	 * which saves a packet. Who has none to send says so at once, by socket_ack_now(): until
-	 * then, or for 200 ms, the peer does not know that it is connected. */
-	bool ack_later;
 };
 
 struct listen_options {
@@ -74,7 +70,6 @@ struct first_bytes {
  * connect refused at once). first may be NULL: no fast open. */
 MUST_CHECK int socket_connect(const struct endpoint *peer, const struct tcp_options *options,
                               struct first_bytes *first);
-void socket_ack_now(int fd);
 /* The pending error of a socket, as a positive errno value; 0 if there is none. Clears it. */
 int socket_error(int fd);
 /* Closes so that the peer sees a reset, not an end. */

@@ -189,7 +189,8 @@ static int copy_step(struct relay *r, struct end *src, struct end *dst, struct r
 		r->full_reads = 0;
 		src->readable = src->hangup;
 	}
-	return deliver(r, dst, shared->buffer, (size_t)n, end_follows(r, src) ? MSG_MORE : 0);
+	return deliver(r, dst, shared->buffer, (size_t)n,
+	               (size_t)n < chunk && end_follows(r, src) ? MSG_MORE : 0);
 }
 
 static int splice_step(struct relay *r, struct end *src, struct end *dst,

@@ -365,9 +365,6 @@ void session_connected(struct session *s)
 	session_arm(s);
 	s->end[CLIENT].readable = true;
 	pump(s, CLIENT);
-	/* A backend that speaks first must not wait for a client that does not. */
-	if (s->state == SESSION_RELAY && s->dir[CLIENT].bytes == 0 && s->service->send_proxy == 0)
-		socket_ack_now(s->end[BACKEND].fd);
 	if (s->state == SESSION_RELAY && s->end[BACKEND].readable)
 		pump(s, BACKEND);
 }

@@ -453,7 +453,6 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 		.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,
 		.user_timeout_ms = (uint32_t)c->tcp_user_timeout_ms,
 		.congestion = c->backend_tcp_congestion,
-		.ack_later = true,
 	};
 	w->drain.close_spread_ms = c->close_spread_secs * 1000;
 	w->drain.shutdown_sessions = c->on_marked_down == MARKED_DOWN_SHUTDOWN_SESSIONS;

@@ -334,7 +334,7 @@ class Proxy:
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.pid, signal.SIGKILL)
             self.process.wait()
             raise AssertionError("did not stop; its log ends:\n" + self.log.tail()) from None
         self.log.join()

@@ -648,6 +648,12 @@ def test_the_weight_of_the_agent_decides_among_equals(db, peer, start):
 # ---- bounds ----
 
 
+def connecting_or_connected(port):
+    """Sockets of this machine on their way to a port of 127.0.0.1, as the kernel lists them."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(row[2] == f"0100007F:{port:04X}" and row[3] in ("01", "02") for row in rows)
+
+
 def test_checks_under_way_are_bounded(db, peer, start):
     """Fifty backends that never answer share four places: never more than four at one time."""
     hole = peer(Checked, lambda sock: wire.read_all(sock))
@@ -659,10 +665,11 @@ def test_checks_under_way_are_bounded(db, peer, start):
 
     def all_down():
         nonlocal most
-        most = max(most, hole.open)
+        most = max(most, connecting_or_connected(hole.addr[1]))
         return len(proxy.log.find("health_down")) == 50
     until(all_down, "all of them down")
-    assert most <= 6  # what has just ended is seen late
+    assert most <= 6  # some come and go while the kernel's list is read
+    assert most >= 3
     assert proxy.log.find("health_late")
 
 

@@ -157,42 +157,6 @@ static void a_refused_connect_is_an_error(void **state)
 	}
 }
 
-static unsigned segments_out(int fd)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(info);
-
-	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
-	return info.tcpi_segs_out;
-}
-
-/* The SYN, and then one packet that ends the handshake: bytes, or the bare ACK. The kernel sends
- * that by itself after 200 ms, so one of some tries has to be faster. */
-static void the_last_ack_of_a_handshake_goes_with_the_first_bytes(void **state)
-{
-	const struct tcp_options later = {.ack_later = true};
-	struct listen_socket *s = listen_on("127.0.0.1:0");
-	bool together = false;
-
-	(void)state;
-	for (int i = 0; i < 12; i++) { /* fewer than the backlog */
-		int fd = socket_connect(&s->addr, &later, NULL);
-
-		assert_true(fd >= 0);
-		assert_true(wait_for(fd, POLLOUT));
-		if (i % 2 == 0) {
-			assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
-			together |= segments_out(fd) == 2;
-		} else {
-			socket_ack_now(fd);
-			assert_int_equal(segments_out(fd), 2);
-		}
-		close(fd);
-	}
-	assert_true(together);
-	listen_socket_unref(s);
-}
-
 static void a_reset_is_not_an_end(void **state)
 {
 	struct listen_socket *s = listen_on("127.0.0.1:0");
@@ -292,7 +256,6 @@ int main(void)
 		cmocka_unit_test(everything_is_non_blocking_and_close_on_exec),
 		cmocka_unit_test(an_ipv6_wildcard_takes_ipv4_too),
 		cmocka_unit_test(a_refused_connect_is_an_error),
-		cmocka_unit_test(the_last_ack_of_a_handshake_goes_with_the_first_bytes),
 		cmocka_unit_test(a_reset_is_not_an_end),
 		cmocka_unit_test(unacked_bytes_are_counted),
 		cmocka_unit_test(only_known_congestion_controls_are_usable),

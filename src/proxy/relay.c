@@ -165,7 +165,8 @@ static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_
 	return GO_ON;
 }
 
-/* Is the end sure to be passed on behind what can be read? */
+/* Is the end sure to be passed on behind what can be read? Then it goes with the last bytes: that
+ * is a packet less, for everybody on the way. */
 static bool end_follows(const struct relay *r, const struct end *src)
 {
 	return src->ended && !src->failed && !r->doomed;
@@ -188,11 +189,8 @@ static int copy_step(struct relay *r, struct end *src, struct end *dst, struct r
 		r->full_reads = 0;
 		src->readable = src->hangup;
 	}
-	if ((size_t)n == chunk || !end_follows(r, src))
-		return deliver(r, dst, shared->buffer, (size_t)n, 0);
-	/* These were the last. The end goes with them: a packet less, for everybody on the way. */
-	r->state = RELAY_ENDING;
-	return deliver(r, dst, shared->buffer, (size_t)n, MSG_MORE);
+	return deliver(r, dst, shared->buffer, (size_t)n,
+	               (size_t)n < chunk && end_follows(r, src) ? MSG_MORE : 0);
 }
 
 static int splice_step(struct relay *r, struct end *src, struct end *dst,

@@ -35,8 +35,7 @@ struct end {
 	bool writable;
 	bool hangup; /* the peer has ended or failed, or there is urgent data: a short read does not
 	                mean that nothing is left */
-	bool ended : 1;  /* the peer has ended, and nothing is urgent: a short read has the last
-	                    bytes */
+	bool ended : 1;  /* the peer has ended: nothing comes behind what can be read */
 	bool failed : 1; /* the peer has failed */
 };
 

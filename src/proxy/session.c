@@ -450,7 +450,7 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 		end->writable = true;
 	if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 		end->hangup = true;
-	if ((events & (EPOLLRDHUP | EPOLLPRI)) == EPOLLRDHUP)
+	if ((events & EPOLLRDHUP) != 0)
 		end->ended = true;
 	if ((events & EPOLLERR) != 0)
 		end->failed = true;

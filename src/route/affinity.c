@@ -4,12 +4,10 @@
  * A shard keeps its entries in one array without holes: a new entry goes to the end, and the last
  * one moves into the place of one that is removed. The index is a linear hash table (Litwin 1980):
  * with every few entries one bucket is split or two are joined, so it grows and shrinks a step at a
- * time and there is never a rehash. Both arrays have room for the shard's maximum from the start,
- * in one mapping of the whole table, and are filled page by page; when most of a shard has expired,
- * affinity_collect() gives the pages at the ends back. A table that is mostly full lies on large
- * pages: a lookup touches a handful of places all over it, and with small pages finding those costs
- * as much as reading them. Entries are named by their number, and number 0 is the head of the list
- * by last use, which also lets 0 mean "none" in chains and fresh pages mean "empty".
+ * time and there is never a rehash. Both arrays are mapped for the shard's maximum at the start and
+ * filled page by page; when most of a shard has expired, affinity_collect() gives the pages at the
+ * ends back. Entries are named by their number, and number 0 is the head of the list by last use,
+ * which also lets 0 mean "none" in chains and fresh pages mean "empty".
  *
  * Only the least recently used entry is ever evicted, and the list by last use is exact in each
  * shard; a small table is one shard. The hash is keyed by a secret, so clients cannot aim at a
@@ -37,15 +35,6 @@
 #define COLLECT_ENTRIES 256
 #define COLLECT_BYTES ((size_t)1 << 20)
 
-/* Large pages: from the first share of the maximum in use on, until it is below the second. */
-#define LARGE_PAGE_BYTES ((size_t)2 << 20)
-#define LARGE_ABOVE(max) ((max) / 4 * 3)
-#define LARGE_BELOW(max) ((max) / 2)
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1; an older kernel takes its time (khugepaged) */
-#endif
-
 #define HEAD 0u
 #define NONE 0u
 
@@ -72,6 +61,7 @@ _Static_assert(sizeof(struct entry) + BUCKETS_AN_ENTRY * sizeof(uint32_t) <= 56,
 /* An array of which only the first pages are used. */
 struct lazy {
 	unsigned char *start;
+	size_t mapped; /* bytes */
 	size_t filled; /* bytes from the start that may have been written */
 };
 
@@ -94,22 +84,22 @@ struct affinity {
 	uint64_t seed;
 	uint64_t v4_mask[2];
 	uint64_t v6_mask[2];
-	size_t max;
-	void *memory; /* of all shards */
-	size_t memory_bytes;
-	bool large; /* pages; affinity_collect()'s */
 	unsigned shard_bits;
 	struct shard shards[];
 };
 
-static size_t page_bytes(void)
+static void *lazy_init(struct lazy *m, size_t bytes)
 {
-	return (size_t)sysconf(_SC_PAGESIZE);
-}
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-static size_t whole_pages(size_t bytes)
-{
-	return (bytes + page_bytes() - 1) / page_bytes() * page_bytes();
+	if (p == MAP_FAILED)
+		return NULL;
+	/* A huge page would be filled at once. */
+	(void)madvise(p, bytes, MADV_NOHUGEPAGE);
+	m->start = p;
+	m->mapped = bytes;
+	return p;
 }
 
 static void lazy_used(struct lazy *m, size_t bytes)
@@ -122,8 +112,8 @@ static void lazy_used(struct lazy *m, size_t bytes)
  * as zeroes afterwards. True when there is more. */
 static bool lazy_give_back(struct lazy *m, size_t used)
 {
-	size_t page = page_bytes();
-	size_t keep = whole_pages(used);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t keep = (used + page - 1) / page * page;
 	size_t from;
 
 	if (m->filled <= keep * 2)
@@ -135,62 +125,17 @@ static bool lazy_give_back(struct lazy *m, size_t used)
 	return m->filled > keep * 2;
 }
 
-static size_t entries_bytes(size_t max)
+static bool shard_init(struct shard *s, uint32_t max)
 {
-	return (max + 1) * sizeof(struct entry);
-}
+	size_t entries = ((size_t)max + 1) * sizeof(*s->entries);
+	size_t buckets = ((size_t)max + 1) * BUCKETS_AN_ENTRY * sizeof(*s->buckets);
 
-static size_t buckets_bytes(size_t max)
-{
-	return (max + 1) * BUCKETS_AN_ENTRY * sizeof(uint32_t);
-}
-
-/* A shard's share of the maximum. The first ones take what does not divide evenly. */
-static size_t shard_max(const struct affinity *a, size_t i)
-{
-	size_t shards = (size_t)1 << a->shard_bits;
-
-	return a->max / shards + (i < a->max % shards);
-}
-
-/* In memory from *at on, which is moved behind it. */
-static void *lazy_init(struct lazy *m, size_t bytes, unsigned char **at)
-{
-	m->start = *at;
-	*at += whole_pages(bytes);
-	return m->start;
-}
-
-static void shard_init(struct shard *s, size_t max, unsigned char **at)
-{
 	pthread_mutex_init(&s->lock, NULL);
-	s->max = (uint32_t)max;
+	s->entries = lazy_init(&s->entry_memory, entries);
+	s->buckets = lazy_init(&s->bucket_memory, buckets);
+	s->max = max;
 	s->bucket_count = 1;
-	s->entries = lazy_init(&s->entry_memory, entries_bytes(max), at);
-	s->buckets = lazy_init(&s->bucket_memory, buckets_bytes(max), at);
-}
-
-static bool shards_init(struct affinity *a)
-{
-	size_t shards = (size_t)1 << a->shard_bits;
-	unsigned char *at;
-
-	for (size_t i = 0; i < shards; i++)
-		a->memory_bytes += whole_pages(entries_bytes(shard_max(a, i))) +
-		                   whole_pages(buckets_bytes(shard_max(a, i)));
-	/* Room to begin at a large page. What is not touched is not there. */
-	a->memory_bytes += LARGE_PAGE_BYTES;
-	a->memory = mmap(NULL, a->memory_bytes, PROT_READ | PROT_WRITE,
-	                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (a->memory == MAP_FAILED)
-		return false;
-	/* A large page would be filled at once. */
-	(void)madvise(a->memory, a->memory_bytes, MADV_NOHUGEPAGE);
-	at = a->memory;
-	at += -(uintptr_t)at % LARGE_PAGE_BYTES;
-	for (size_t i = 0; i < shards; i++)
-		shard_init(&a->shards[i], shard_max(a, i), &at);
-	return true;
+	return s->entries != NULL && s->buckets != NULL;
 }
 
 /* An address of all ones, masked, is a mask: of IPv4 addresses all begin alike. */
@@ -227,21 +172,33 @@ struct affinity *affinity_new(const struct affinity_options *options)
 	a->ttl_ms = options->ttl_ms;
 	a->seed = options->seed;
 	make_masks(a, options);
-	a->max = max;
 	a->shard_bits = bits;
-	if (shards_init(a))
-		return a;
-	free(a);
-	return NULL;
+	for (size_t i = 0; i < (size_t)1 << bits; i++) {
+		/* The first ones take what does not divide evenly. */
+		size_t share = (max >> bits) + (i < (max & (((size_t)1 << bits) - 1)));
+
+		if (!shard_init(&a->shards[i], (uint32_t)share)) {
+			affinity_free(a);
+			return NULL;
+		}
+	}
+	return a;
 }
 
 void affinity_free(struct affinity *a)
 {
 	if (a == NULL)
 		return;
-	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++)
-		pthread_mutex_destroy(&a->shards[i].lock);
-	munmap(a->memory, a->memory_bytes);
+	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
+		struct shard *s = &a->shards[i];
+
+		/* After a failure in affinity_new() some are not mapped. */
+		if (s->entries != NULL)
+			munmap(s->entries, s->entry_memory.mapped);
+		if (s->buckets != NULL)
+			munmap(s->buckets, s->bucket_memory.mapped);
+		pthread_mutex_destroy(&s->lock);
+	}
 	free(a);
 }
 
@@ -549,6 +506,17 @@ static bool shard_collect(const struct affinity *a, struct shard *s, uint64_t no
 	return more;
 }
 
+size_t affinity_collect(struct affinity *a, uint64_t now_ms)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
+		while (shard_collect(a, &a->shards[i], now_ms, &n))
+			;
+	}
+	return n;
+}
+
 struct affinity_counts affinity_counts(const struct affinity *a)
 {
 	struct affinity_counts sum = {0};
@@ -563,33 +531,6 @@ struct affinity_counts affinity_counts(const struct affinity *a)
 		sum.expirations += counter_read(&s->expirations);
 	}
 	return sum;
-}
-
-/* Whoever touches a page while it is copied into a large one waits, well below a millisecond; it is
- * done once in the life of a full table. */
-static void choose_pages(struct affinity *a)
-{
-	uint64_t entries = affinity_counts(a).entries;
-	bool large = entries > (a->large ? LARGE_BELOW(a->max) : LARGE_ABOVE(a->max));
-
-	if (large == a->large || a->memory_bytes < 2 * LARGE_PAGE_BYTES)
-		return;
-	a->large = large;
-	(void)madvise(a->memory, a->memory_bytes, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	if (large)
-		(void)madvise(a->memory, a->memory_bytes, MADV_COLLAPSE);
-}
-
-size_t affinity_collect(struct affinity *a, uint64_t now_ms)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
-		while (shard_collect(a, &a->shards[i], now_ms, &n))
-			;
-	}
-	choose_pages(a);
-	return n;
 }
 
 /* From the end to the beginning: an entry that moves while the lock is free moves from the end into

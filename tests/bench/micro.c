@@ -248,7 +248,6 @@ static void measure_affinity(uint32_t count)
 	for (uint32_t i = 0; i < put; i++)
 		affinity_put(b.affinity, &b.clients[i], 1,
 		             (struct binding){.slot = i % 1000, .generation = 1}, 1000);
-	affinity_collect(b.affinity, 1000); /* as the control thread does now and then */
 	megabytes = (double)(private_bytes() - before) / 1e6;
 	for (uint32_t i = 0; i < put; i++) {
 		struct binding found;

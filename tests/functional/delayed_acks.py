@@ -12,6 +12,7 @@ import pytest
 
 import wire
 from peers import Identity, Peer
+from test_packets import serve  # noqa: F401 (a fixture)
 
 TRIES = 12
 
@@ -20,22 +21,13 @@ ways = pytest.mark.parametrize("env", [
     {"EDGEPROXY_BACKEND_FASTOPEN": "1"}], ids=lambda env: "-".join(env.values()) or "plain")
 
 
-@pytest.fixture
-def serve(db, start):
-    """serve(backend) is a proxy in front of it, whose clients speak for themselves."""
-    def make(backend, **env):
-        db.add("only", backend)
-        return start(EDGEPROXY_TRUSTED_PROXIES="", **env)
-    return make
-
-
 def delayed_acks():
     names, values = re.findall("^TcpExt: (.*)$", Path("/proc/net/netstat").read_text(), re.MULTILINE)
     return int(dict(zip(names.split(), values.split()))["DelayedACKs"])
 
 
 @ways
-def test_a_backend_that_speaks_first_is_told_that_it_is_connected(serve, peer, env):
+def test_a_backend_that_speaks_first_is_told_that_it_is_connected(serve, peer, env):  # noqa: F811
     proxy = serve(peer(Identity, "here"), **env)
     waited = 0
     for _ in range(TRIES):
@@ -59,7 +51,7 @@ class TwoWrites(Peer):
 
 
 @ways
-def test_a_first_answer_in_two_writes_comes_at_once(serve, peer, env):
+def test_a_first_answer_in_two_writes_comes_at_once(serve, peer, env):  # noqa: F811
     """A new connection acknowledges at once (the kernel's quick ACKs), through the proxy too."""
     proxy = serve(peer(TwoWrites), **env)
     waited = 0

@@ -477,35 +477,6 @@ static void test_memory_goes_back(void **state)
 	affinity_free(a);
 }
 
-/* Full, on large pages; emptied, and filled again. */
-static void test_a_full_table_changes_its_pages(void **state)
-{
-	enum { N = 300000 };
-	struct affinity *a = make(N, 1000);
-	size_t full;
-
-	(void)state;
-	for (uint64_t now = 0; now < 10000; now += 5000) {
-		size_t kept = 0;
-
-		for (uint32_t i = 0; i < N; i++)
-			put(a, i, i, now);
-		assert_int_equal(affinity_collect(a, now), 0);
-		full = resident_bytes();
-		for (uint32_t i = 0; i < N; i++) {
-			int64_t slot = find(a, i, now);
-
-			assert_true(slot == i || slot == -1);
-			kept += slot == i;
-		}
-		assert_int_equal(kept, affinity_counts(a).entries);
-		assert_true(kept > N / 10 * 9); /* shards do not fill evenly */
-		assert_int_equal(affinity_collect(a, now + 5000), kept);
-		assert_true(resident_bytes() + (size_t)N * 48 / 2 < full);
-	}
-	affinity_free(a);
-}
-
 /* --- several threads --- */
 
 enum { THREADS = 4, ROUNDS = 40000, SHARED = 3000 };
@@ -686,7 +657,6 @@ int main(void)
 		cmocka_unit_test(test_total_never_passes_the_maximum),
 		cmocka_unit_test(test_growth_and_shrinking),
 		cmocka_unit_test(test_memory_goes_back),
-		cmocka_unit_test(test_a_full_table_changes_its_pages),
 		cmocka_unit_test(test_export),
 		cmocka_unit_test(test_export_while_others_change),
 		cmocka_unit_test(test_the_past_of_a_young_clock),

@@ -302,6 +302,7 @@ enum probe_verdict probe_start(struct probe *p, const struct check_spec *spec,
 	p->fd = socket_connect(&spec->addr, &options, NULL);
 	if (p->fd < 0)
 		return connect_failed(p, -p->fd);
+	socket_nodelay(p->fd);
 	if (epoll_ctl(context->epoll_fd, EPOLL_CTL_ADD, p->fd, &event) != 0)
 		return ended(p, PROBE_NOT_RUN, "%s", strerror(errno));
 	return PROBE_GOING;

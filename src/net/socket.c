@@ -26,6 +26,7 @@ static int set_int(int fd, int level, int option, int value)
 /* Accepted sockets inherit these, which saves as many system calls for each client. */
 static void tune_listener(int fd, const struct listen_options *options)
 {
+	socket_nodelay(fd);
 	socket_tune(fd, &options->tcp);
 	socket_tune_long(fd, &options->tcp);
 	if (options->fastopen > 0)
@@ -159,9 +160,13 @@ int socket_set_congestion(int fd, const char *name)
 	               : -errno;
 }
 
-void socket_tune(int fd, const struct tcp_options *options)
+void socket_nodelay(int fd)
 {
 	(void)set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+void socket_tune(int fd, const struct tcp_options *options)
+{
 	(void)set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* an urgent byte is a byte of the stream */
 	if (options->congestion != NULL && options->congestion[0] != '\0' &&
 	    socket_set_congestion(fd, options->congestion) != 0)

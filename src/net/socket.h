@@ -47,10 +47,13 @@ void listen_socket_stop(struct listen_socket *s);
  * Nobody watches it any more. */
 void listen_socket_let_go(struct listen_socket *s);
 
-/* What every connection wants from its start (TCP_NODELAY, urgent bytes in line,
- * congestion control), and what only a
- * long one needs (keepalive, user timeout). Best effort: a socket without them still relays. */
+/* Of the options below: what every connection wants from its start (urgent bytes in line,
+ * congestion control); what it wants before it sends a second time, since only the first small
+ * packet waits for no acknowledgement (TCP_NODELAY, RFC 896); and what only a long one needs
+ * (keepalive, user timeout). Best effort: a socket without them still relays. Each is a system
+ * call. */
 void socket_tune(int fd, const struct tcp_options *options);
+void socket_nodelay(int fd);
 void socket_tune_long(int fd, const struct tcp_options *options);
 /* Sets the congestion control of a socket, for a listener of those that it accepts from now on. 0
  * or -errno. */
@@ -66,8 +69,8 @@ struct first_bytes {
 	size_t sent; /* set by socket_connect(): 0 where the kernel has no cookie of the peer yet */
 };
 
-/* A socket that is connecting to peer, tuned but for socket_tune_long(): fd, or -errno (also for a
- * connect refused at once). first may be NULL: no fast open. */
+/* A socket that is connecting to peer, with socket_tune() alone: fd, or -errno (also for a connect
+ * refused at once). first may be NULL: no fast open. */
 MUST_CHECK int socket_connect(const struct endpoint *peer, const struct tcp_options *options,
                               struct first_bytes *first);
 /* The pending error of a socket, as a positive errno value; 0 if there is none. Clears it. */

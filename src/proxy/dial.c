@@ -3,10 +3,9 @@
  *
  * First bytes: a backend may accept a connection and reset it before it answers (a restarting
  * server, a port forwarder without a target). So that the client can still be served by another,
- * its first bytes are passed on without taking them off its socket (MSG_PEEK); they are taken off
- * when the backend answers. The kernel holds them meanwhile: there is no buffer here. Only what
- * arrived in one piece is treated so; anything more, or the end of the stream, commits the session
- * to its backend. */
+ * its first bytes are kept until the backend answers. Only what arrived in one piece is treated so;
+ * anything more, or the end of the stream, commits the session to its backend. What that has not
+ * taken by then becomes the tail of the client's direction. */
 #include "proxy/dial.h"
 
 #include "base/clock.h"
@@ -43,8 +42,9 @@ void dial_free(struct session *s)
 	if (s->dial == NULL)
 		return;
 	set_starved(s, false);
-	counter_add(&s->worker->counters.bytes[CLIENT], s->dial->flight);
+	counter_add(&s->worker->counters.bytes[CLIENT], dial_flight(s->dial));
 	tried_done(&s->dial->tried);
+	free(s->dial->first);
 	free(s->dial);
 	s->dial = NULL;
 }
@@ -100,9 +100,10 @@ static void try_failed(struct session *s, int err)
 	session_note_flight(s, FLIGHT_FAILED, (unsigned)err);
 	if (is_backends_failure(err))
 		live_note_failure(s->worker->shared->live, s->slot);
-	/* What was sent to it is still in the client's socket. */
-	s->dir[CLIENT].bytes -= s->dial->flight;
-	s->dial->flight = 0;
+	/* The next one is sent all of it. */
+	s->dir[CLIENT].bytes -= dial_flight(s->dial);
+	if (s->dial->first != NULL)
+		s->dial->first->from = 0;
 	s->dial->header_sent = false;
 	if (s->end[BACKEND].fd >= 0)
 		close(s->end[BACKEND].fd);
@@ -125,8 +126,33 @@ static size_t write_proxy_header(const struct session *s, uint8_t header[PROXY_H
 	return proxy_protocol_write(s->service->send_proxy, &s->client, &s->dial->dst, header);
 }
 
+/* Takes the client's first bytes off its socket, unless they are here. 0; -EAGAIN: there are none;
+ * -ENODATA: nor will there be; or another -errno: that of the client's socket is told once. */
+static int take_first(struct session *s, size_t most)
+{
+	struct end *client = &s->end[CLIENT];
+	uint8_t *buffer = s->worker->relay.buffer;
+	ssize_t n;
+
+	if (s->dial->first != NULL)
+		return 0;
+	n = recv(client->fd, buffer, most, 0);
+	if (n <= 0)
+		return n < 0 ? -errno : -ENODATA;
+	client->readable = client->hangup || (size_t)n == most;
+	s->dial->first = relay_tail_new(buffer, (size_t)n);
+	return s->dial->first != NULL ? 0 : -ENOMEM;
+}
+
+/* Counts first bytes that the backend's socket has taken. */
+static void note_sent(struct session *s, size_t n)
+{
+	s->dial->first->from += (uint32_t)n;
+	s->dir[CLIENT].bytes += n;
+}
+
 /* Connects; with TCP Fast Open the PROXY header and the client's first bytes, if they are there, go
- * with the first packet. They stay in the client's socket like any first bytes. fd or -errno. */
+ * with the first packet. fd or -errno. */
 static int connect_backend(struct session *s, const char *congestion)
 {
 	struct worker *w = s->worker;
@@ -134,21 +160,28 @@ static int connect_backend(struct session *s, const char *congestion)
 	uint8_t *buffer = w->relay.buffer;
 	struct first_bytes first = {.data = buffer};
 	size_t header_len;
-	ssize_t n;
-	int fd;
+	int fd, err;
 
 	if (congestion[0] != '\0')
 		tcp.congestion = congestion;
 	if (!w->shared->config->backend_fastopen ||
 	    w->shared->config->retry_on != RETRY_EARLY_RESET)
 		return socket_connect(&s->backend_addr, &tcp, NULL);
-	header_len = write_proxy_header(s, buffer);
-	n = recv(s->end[CLIENT].fd, buffer + header_len, DIAL_FASTOPEN_BYTES, MSG_PEEK);
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		session_close(s, CLOSE_CLIENT_GONE); /* the error is told once: here */
+	err = take_first(s, DIAL_FASTOPEN_BYTES);
+	if (err != 0 && err != -EAGAIN && err != -EINTR && err != -ENODATA) {
+		session_close(s, err == -ENOMEM ? CLOSE_RESOURCES : CLOSE_CLIENT_GONE);
 		return -ECANCELED;
 	}
-	first.len = header_len + (n > 0 ? (size_t)n : 0);
+	header_len = write_proxy_header(s, buffer);
+	first.len = header_len;
+	if (s->dial->first != NULL) {
+		size_t n = s->dial->first->to;
+
+		if (n > DIAL_FASTOPEN_BYTES)
+			n = DIAL_FASTOPEN_BYTES;
+		memcpy(buffer + header_len, s->dial->first->bytes, n);
+		first.len += n;
+	}
 	fd = socket_connect(&s->backend_addr, &tcp, &first);
 	if (fd < 0 || first.sent == 0)
 		return fd;
@@ -157,8 +190,8 @@ static int connect_backend(struct session *s, const char *congestion)
 		return -EIO;
 	}
 	s->dial->header_sent = true;
-	s->dial->flight = (uint32_t)(first.sent - header_len);
-	s->dir[CLIENT].bytes += s->dial->flight;
+	if (s->dial->first != NULL)
+		note_sent(s, first.sent - header_len);
 	return fd;
 }
 
@@ -381,6 +414,9 @@ void dial_event(struct session *s, uint32_t events)
 	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
 	s->due_ms = (uint32_t)(w->now_ms + SETTLE_MS);
 	s->connected = true;
+	s->nodelay = false;
+	if (s->service->send_proxy != 0 || dial_flight(s->dial) != 0)
+		session_nodelay(s); /* something has been sent */
 	counters_connected(&w->counters, s, s->dial->backend_region);
 	live_note_connect(w->shared->live, s->slot, s->connect_us);
 	session_note_flight(s, FLIGHT_ROUTED, 0);
@@ -413,66 +449,68 @@ void dial_elsewhere(struct session *s)
 		dial_again(s, ECANCELED);
 }
 
-bool dial_pass_flight(struct session *s)
+/* Sends first bytes. False: the backend's socket has no room for all of them. */
+static bool send_first(struct session *s)
 {
-	struct worker *w = s->worker;
-	struct dial *d = s->dial;
-	struct end *client = &s->end[CLIENT];
-	ssize_t n, sent;
+	struct tail *first = s->dial->first;
+	ssize_t n = send(s->end[BACKEND].fd, first->bytes + first->from, first->to - first->from,
+	                 MSG_NOSIGNAL);
 
-	if (w->shared->config->retry_on != RETRY_EARLY_RESET) {
-		/* Nothing is sent twice, so the first byte commits. */
-		if (client->hangup || socket_waiting(client->fd) != 0)
-			return false;
-		client->readable = false;
-		return true;
-	}
-	if (d->flight != 0) {
-		/* An event about something else also says "readable" while the bytes are there. */
-		if (client->hangup || socket_waiting(client->fd) > d->flight)
-			return false;
-		client->readable = false;
-		return true;
-	}
-	n = recv(client->fd, w->relay.buffer, RELAY_CHUNK_BYTES, MSG_PEEK);
-	if (n < 0 && errno == EAGAIN) {
-		client->readable = false;
-		return true;
-	}
-	if (n < 0 && errno != EINTR) {
-		session_end_failed(s, CLIENT, errno); /* the error is told once: here */
-		return true;
-	}
-	if (n <= 0 || n == RELAY_CHUNK_BYTES)
-		return false;
-	sent = send(s->end[BACKEND].fd, w->relay.buffer, (size_t)n, MSG_NOSIGNAL);
-	if (sent < 0) {
-		if (errno == EAGAIN || errno == EINTR)
-			return false;
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		session_end_failed(s, BACKEND, errno);
 		return true;
 	}
-	d->flight = (uint32_t)sent;
-	s->dir[CLIENT].bytes += (uint64_t)sent;
-	client->readable = client->hangup || sent < n;
-	/* A client that has ended its side will send no more, so nothing is gained by waiting; and
-	 * what did not fit must follow as soon as it can. */
+	if (n > 0)
+		note_sent(s, (size_t)n);
+	return first->from == first->to;
+}
+
+bool dial_pass_flight(struct session *s)
+{
+	struct end *client = &s->end[CLIENT];
+	bool again = s->dial->first != NULL; /* an event, or another backend */
+
+	if (s->worker->shared->config->retry_on == RETRY_EARLY_RESET) {
+		int err = take_first(s, RELAY_CHUNK_BYTES);
+
+		switch (err) {
+		case 0:
+			break;
+		case -EAGAIN:
+			client->readable = false;
+			return true;
+		case -EINTR:
+		case -ENODATA:
+			return false;
+		case -ENOMEM:
+			session_close(s, CLOSE_RESOURCES);
+			return true;
+		default:
+			session_end_failed(s, CLIENT, -err);
+			return true;
+		}
+		if (s->dial->first->from < s->dial->first->to && !send_first(s))
+			return false;
+		if (s->state != SESSION_RELAY || s->dial == NULL)
+			return true; /* the backend failed */
+	} else {
+		again = true; /* nothing is sent twice, so the first byte commits */
+	}
+	if (again)
+		client->readable = client->hangup || socket_waiting(client->fd) != 0;
+	/* A client that has ended its side will send no more, so nothing is gained by waiting. */
 	return !client->readable;
 }
 
 void dial_commit(struct session *s)
 {
-	struct end *client = &s->end[CLIENT];
-	uint32_t left = s->dial->flight;
+	struct tail *first = s->dial->first;
 
-	while (left > 0) {
-		/* For TCP, MSG_TRUNC discards without copying (tcp(7)). */
-		ssize_t n = recv(client->fd, s->worker->relay.buffer,
-		                 left < RELAY_BUFFER_BYTES ? left : RELAY_BUFFER_BYTES, MSG_TRUNC);
-
-		if (n <= 0)
-			break; /* reset meanwhile: the relay will find it */
-		left -= (uint32_t)n;
+	if (first != NULL && first->from < first->to) {
+		CHECK(s->dir[CLIENT].tail == NULL); /* it has not begun */
+		s->dir[CLIENT].tail = first;
+		counter_add(&s->worker->counters.bytes[CLIENT], first->from);
+		s->dial->first = NULL;
 	}
 	dial_free(s);
 }

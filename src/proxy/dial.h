@@ -7,6 +7,7 @@
 #define PROXY_DIAL_H
 
 #include "base/check.h"
+#include "proxy/relay.h"
 #include "route/policy.h"
 #include "route/queue.h"
 #include "route/tried.h"
@@ -41,9 +42,10 @@ struct dial {
 	uint64_t failed_turn_ns;  /* when the try before this one failed: what the same batch of
 	                             events still says of a backend is of that socket */
 	region_id backend_region; /* of the one that is being tried */
-	uint32_t flight;  /* bytes sent to the backend and still held by the client's socket */
-	bool starved;     /* counted in the crew's starved: lacks a descriptor, or memory */
-	bool header_sent; /* the PROXY header went with the first packet */
+	struct tail *first; /* the client's first bytes, once it has been asked for some: those
+	                       before from are sent to the backend that is being tried */
+	bool starved;       /* counted in the crew's starved: lacks a descriptor, or memory */
+	bool header_sent;   /* the PROXY header went with the first packet */
 };
 
 /* Begins: tries the first backend for a client of this place. dst is where a PROXY header says that
@@ -62,11 +64,16 @@ void dial_again(struct session *s, int err);
 /* The backend is not to have the session any more, through no fault of its own. */
 void dial_elsewhere(struct session *s);
 
-/* Passes the client's first bytes on without taking them off its socket, so that they can be sent
- * again. False: that is not possible or not wanted any more, relay them the plain way. */
+/* How many of the client's first bytes the backend has been sent. */
+static inline uint32_t dial_flight(const struct dial *d)
+{
+	return d->first != NULL ? d->first->from : 0;
+}
+
+/* Passes the client's first bytes on and keeps them (RELAY_CHUNK_BYTES at most), so that they can
+ * be sent again. False: there is more to pass on than is kept, commit to this backend. */
 MUST_CHECK bool dial_pass_flight(struct session *s);
-/* The backend has answered, or nothing can be replayed any more: takes what was passed on off the
- * client's socket, and ends the dial. */
+/* The backend has answered, or nothing can be replayed any more: ends the dial. */
 void dial_commit(struct session *s);
 void dial_free(struct session *s);
 

@@ -17,12 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-struct tail {
-	uint32_t from;
-	uint32_t to;
-	uint8_t bytes[];
-};
-
 /* "Go on" beside the results that end a run. */
 enum { GO_ON = -1 };
 
@@ -127,15 +121,16 @@ static int end(struct relay *r)
 	return RELAY_DONE;
 }
 
-static int keep_tail(struct relay *r, const uint8_t *bytes, size_t n)
+struct tail *relay_tail_new(const uint8_t *bytes, size_t n)
 {
-	r->tail = malloc(sizeof(*r->tail) + n);
-	if (r->tail == NULL)
-		return RELAY_NO_MEMORY;
-	r->tail->from = 0;
-	r->tail->to = (uint32_t)n;
-	memcpy(r->tail->bytes, bytes, n);
-	return GO_ON;
+	struct tail *t = malloc(sizeof(*t) + n);
+
+	if (t == NULL)
+		return NULL;
+	t->from = 0;
+	t->to = (uint32_t)n;
+	memcpy(t->bytes, bytes, n);
+	return t;
 }
 
 /* Sends bytes of the shared buffer; what the receiver has no room for becomes the tail. flags:
@@ -151,9 +146,8 @@ static int deliver(struct relay *r, struct end *dst, const uint8_t *bytes, size_
 			int result = write_failed(dst);
 
 			if (result == RELAY_WAIT) {
-				int kept = keep_tail(r, bytes + sent, len - sent);
-
-				return kept == GO_ON ? RELAY_WAIT : kept;
+				r->tail = relay_tail_new(bytes + sent, len - sent);
+				return r->tail != NULL ? RELAY_WAIT : RELAY_NO_MEMORY;
 			}
 			if (result != GO_ON)
 				return result;
@@ -172,11 +166,12 @@ static bool end_follows(const struct relay *r, const struct end *src)
 	return src->ended && !src->failed && !r->doomed;
 }
 
-static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
-                     size_t chunk)
+/* GO_ON with no bytes: that was the end. */
+static int receive(struct relay *r, struct end *src, uint8_t *bytes, size_t chunk, size_t *ret_n)
 {
-	ssize_t n = recv(src->fd, shared->buffer, chunk, 0);
+	ssize_t n = recv(src->fd, bytes, chunk, 0);
 
+	*ret_n = 0;
 	if (n < 0)
 		return read_failed(src);
 	if (n == 0) {
@@ -189,8 +184,34 @@ static int copy_step(struct relay *r, struct end *src, struct end *dst, struct r
 		r->full_reads = 0;
 		src->readable = src->hangup;
 	}
-	return deliver(r, dst, shared->buffer, (size_t)n,
-	               (size_t)n < chunk && end_follows(r, src) ? MSG_MORE : 0);
+	*ret_n = (size_t)n;
+	return GO_ON;
+}
+
+static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
+                     size_t chunk)
+{
+	size_t n;
+	int result = receive(r, src, shared->buffer, chunk, &n);
+
+	if (result != GO_ON || n == 0)
+		return result;
+	return deliver(r, dst, shared->buffer, n, n < chunk && end_follows(r, src) ? MSG_MORE : 0);
+}
+
+/* As copy_step(), but what is all there is for now is left in the room. */
+static int hold_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared)
+{
+	size_t n;
+	int result = receive(r, src, shared->room, RELAY_CHUNK_BYTES, &n);
+
+	if (result != GO_ON || n == 0)
+		return result;
+	if (src->readable)
+		return deliver(r, dst, shared->room, n,
+		               n < RELAY_CHUNK_BYTES && end_follows(r, src) ? MSG_MORE : 0);
+	shared->held = (uint32_t)n;
+	return RELAY_HELD;
 }
 
 static int splice_step(struct relay *r, struct end *src, struct end *dst,
@@ -247,7 +268,8 @@ static int run_interactive(struct relay *r, struct end *src, struct end *dst,
 			r->bulk = true;
 			return RELAY_YIELD;
 		}
-		result = copy_step(r, src, dst, shared, RELAY_CHUNK_BYTES);
+		result = shared->room != NULL ? hold_step(r, src, dst, shared)
+		                              : copy_step(r, src, dst, shared, RELAY_CHUNK_BYTES);
 		if (result != GO_ON)
 			return result;
 	}
@@ -285,5 +307,15 @@ enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
 	result = r->bulk ? run_bulk(r, src, dst, shared) : run_interactive(r, src, dst, shared);
 	if (result == RELAY_WAIT || result == RELAY_DONE)
 		rest(r, shared);
+	return (enum relay_result)result;
+}
+
+enum relay_result relay_deliver(struct relay *r, struct end *src, struct end *dst,
+                                struct relay_shared *shared, const uint8_t *bytes, size_t len)
+{
+	int result = deliver(r, dst, bytes, len, 0);
+
+	if (result == GO_ON || result == RELAY_WAIT)
+		return relay_run(r, src, dst, shared);
 	return (enum relay_result)result;
 }

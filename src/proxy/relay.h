@@ -1,9 +1,10 @@
 /* The relay: moves bytes one way, from one socket to another. Two of them make a session. It knows
  * sockets, bytes and ends of streams, and nothing of clients, backends or protocols.
  *
- * Interactive traffic is received into one buffer that all directions of a worker share, and sent
- * at once. A direction that fills that buffer RELAY_PROMOTE_READS times in a row carries bulk: it
- * is moved through a borrowed pipe (splice), in quanta, when the worker has nothing more urgent.
+ * Interactive traffic is received into memory that all directions of a worker share, and sent at
+ * once or, where the caller gives room, a moment later (batch.h). A direction that fills a whole
+ * read RELAY_PROMOTE_READS times in a row carries bulk: it is moved through a borrowed pipe
+ * (splice), in quanta, when the worker has nothing more urgent.
  * Memory belongs to a direction only while the receiver is behind.
  *
  * The worker's thread only. */
@@ -15,6 +16,7 @@
 #include "proxy/pipe_pool.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* One read of an interactive direction, and the number of full ones that make it bulk. */
@@ -45,7 +47,12 @@ enum relay_state {
 	RELAY_ENDED,  /* everything is delivered: the end is to be passed on */
 };
 
-struct tail; /* bytes that the receiver had no room for */
+/* Bytes that the receiver had no room for, or that may have to be sent again. free() it. */
+struct tail {
+	uint32_t from;
+	uint32_t to;
+	uint8_t bytes[];
+};
 
 struct relay {
 	uint64_t bytes;     /* delivered */
@@ -61,12 +68,16 @@ struct relay {
 /* What the directions of one worker share. */
 struct relay_shared {
 	uint8_t *buffer; /* RELAY_BUFFER_BYTES */
+	/* RELAY_CHUNK_BYTES where interactive bytes may be left (RELAY_HELD); NULL: nowhere. */
+	uint8_t *room;
+	uint32_t held; /* bytes left there */
 	struct pipe_pool pipes;
 	enum relay_mode mode;
 };
 
 enum relay_result {
 	RELAY_WAIT,       /* until an event */
+	RELAY_HELD,       /* bytes are in the room: relay_deliver() them before anything else */
 	RELAY_YIELD,      /* there is more to do, after others had their turn */
 	RELAY_DONE,       /* state became RELAY_ENDED: shut the receiver down for writing */
 	RELAY_SRC_FAILED, /* the source was reset, or failed otherwise */
@@ -74,12 +85,18 @@ enum relay_result {
 	RELAY_NO_MEMORY,
 };
 
+/* A copy of n bytes. NULL: out of memory. */
+struct tail *relay_tail_new(const uint8_t *bytes, size_t n);
+
 void relay_init(struct relay *r, enum relay_mode mode);
 /* Gives back whatever is held; undelivered bytes are lost. */
 void relay_done(struct relay *r, struct relay_shared *shared);
 /* Moves what can be moved now. */
 enum relay_result relay_run(struct relay *r, struct end *src, struct end *dst,
                             struct relay_shared *shared);
+/* What was held: passed on, and then whatever else can be moved now. */
+enum relay_result relay_deliver(struct relay *r, struct end *src, struct end *dst,
+                                struct relay_shared *shared, const uint8_t *bytes, size_t len);
 /* Is the receiver behind? */
 static inline bool relay_pending(const struct relay *r)
 {

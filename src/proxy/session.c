@@ -9,6 +9,7 @@
 #include "net/socket.h"
 #include "proxy/access_log.h"
 #include "proxy/admission.h"
+#include "proxy/batch.h"
 #include "proxy/deadline.h"
 #include "proxy/dial.h"
 #include "proxy/greeting.h"
@@ -165,6 +166,11 @@ static void queue_turn(struct session *s)
 		list_push_back(&s->worker->bulk, &s->turn);
 }
 
+static void count_bytes(struct session *s, unsigned side, uint64_t before)
+{
+	counter_add(&s->worker->counters.bytes[side], s->dir[side].bytes - before);
+}
+
 /* Moves what one direction has, and counts it. */
 static enum relay_result run(struct session *s, unsigned side)
 {
@@ -172,7 +178,7 @@ static enum relay_result run(struct session *s, unsigned side)
 	uint64_t before = r->bytes;
 	enum relay_result result = relay_run(r, &s->end[side], &s->end[!side], &s->worker->relay);
 
-	counter_add(&s->worker->counters.bytes[side], r->bytes - before);
+	count_bytes(s, side, before);
 	return result;
 }
 
@@ -243,7 +249,7 @@ static void commit(struct session *s)
 
 bool session_unserved(const struct session *s)
 {
-	return s->dial != NULL && s->dial->flight == 0 && !backend_answered(s) &&
+	return s->dial != NULL && dial_flight(s->dial) == 0 && !backend_answered(s) &&
 	       socket_waiting(s->end[BACKEND].fd) == 0;
 }
 
@@ -262,6 +268,9 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 	switch (result) {
 	case RELAY_WAIT:
 		break;
+	case RELAY_HELD:
+		batch_hold(s->worker, s, side, s->worker->relay.held);
+		return;
 	case RELAY_YIELD:
 		queue_turn(s);
 		break;
@@ -298,12 +307,40 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 static void run_direction(struct session *s, unsigned side)
 {
 	struct relay *r = &s->dir[side];
+	struct relay_shared *shared = &s->worker->relay;
 	bool was_behind = relay_pending(r);
+	enum relay_result result;
 
-	after_run(s, side, run(s, side));
+	shared->room = batch_room(&s->worker->batch, s);
+	result = run(s, side);
+	shared->room = NULL;
+	after_run(s, side, result);
 	/* Somebody else is waited for now, perhaps for a shorter time. */
 	if (s->state == SESSION_RELAY && was_behind && !relay_pending(r))
 		session_arm(s);
+}
+
+void session_deliver(struct session *s, unsigned side, const uint8_t *bytes, size_t length)
+{
+	struct relay *r = &s->dir[side];
+	uint64_t before = r->bytes;
+	enum relay_result result;
+
+	CHECK(s->state == SESSION_RELAY); /* session_event() delivers first */
+	result = relay_deliver(r, &s->end[side], &s->end[!side], &s->worker->relay, bytes, length);
+
+	count_bytes(s, side, before);
+	after_run(s, side, result);
+}
+
+/* The first bytes for a backend go at once in any case, and so do the last ones, with the end of
+ * the stream; most sessions have none between. */
+void session_nodelay(struct session *s)
+{
+	if (s->nodelay)
+		return;
+	s->nodelay = true;
+	socket_nodelay(s->end[BACKEND].fd);
 }
 
 /* Moves what one direction has to move: now, or in its turn when it carries bulk. */
@@ -319,6 +356,8 @@ static void pump(struct session *s, unsigned side)
 		commit(s);
 		return;
 	}
+	if (side == CLIENT && s->end[CLIENT].readable && !s->end[CLIENT].ended)
+		session_nodelay(s);
 	if (r->bulk) {
 		queue_turn(s);
 		return;
@@ -438,6 +477,8 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 {
 	struct end *end = &s->end[side];
 
+	if (s->holding || s->state != SESSION_RELAY || (events & ~(EPOLLIN | EPOLLOUT)) != 0)
+		batch_deliver(s->worker);
 	if (s->state == SESSION_CLOSED)
 		return; /* closed earlier in this turn */
 	if (side == BACKEND &&

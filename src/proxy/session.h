@@ -81,6 +81,8 @@ struct session {
 	bool connected : 1; /* a backend was connected: connect_us and region_score hold */
 	bool noted : 1;     /* the backend has had its success counted */
 	bool ending : 1;    /* its backend is gone, and due_ms is when it ends */
+	bool nodelay : 1;   /* set at its backend's socket */
+	bool holding : 1;   /* a message of it is in the worker's batch */
 	bool drawn : 1;     /* it is known whether its lines are among the sample: */
 	bool sampled : 1;
 };
@@ -107,9 +109,13 @@ struct binding session_binding(const struct session *s);
 bool session_unserved(const struct session *s);
 /* Once in its life, before its due_ms means its end: what long sessions get. */
 void session_settle(struct session *s);
+/* Once a connection: what it needs before the backend is sent a second piece. */
+void session_nodelay(struct session *s);
 /* For dial.c: a backend is connected; an end of a relaying session has failed. */
 void session_connected(struct session *s);
 void session_end_failed(struct session *s, unsigned side, int err);
+/* For batch.c: passes on what was read of a side of a relaying session and held. */
+void session_deliver(struct session *s, unsigned side, const uint8_t *bytes, size_t length);
 void session_move(struct session *s, enum session_state next);
 /* Sets the timer from the state. */
 void session_arm(struct session *s);

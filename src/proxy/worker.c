@@ -288,6 +288,7 @@ static void dispatch(struct worker *w, const struct epoll_event *event)
 		session_event(owner, tag, event->events);
 		break;
 	case TAG_LISTENER:
+		batch_deliver(w); /* to make connections takes long */
 		listener_event(owner);
 		break;
 	case TAG_MAILBOX:
@@ -362,8 +363,10 @@ static void turn(struct worker *w)
 
 	set_clock(w);
 	heartbeat_turn(&w->beat);
+	batch_open(w);
 	for (int i = 0; i < n; i++)
 		dispatch(w, &events[i]);
+	batch_close(w);
 	/* After the batch: a new table frees listeners that later events of it may name. */
 	if (w->mail_waits)
 		read_mail(w);
@@ -463,11 +466,14 @@ int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t s
 	                          (number < c->pipe_max % shared->worker_count)),
 	               (uint32_t)c->pipe_bytes);
 	w->relay.buffer = malloc(RELAY_BUFFER_BYTES);
-	err = w->relay.buffer != NULL ? flight_init(&w->flight) : -ENOMEM;
+	err = w->relay.buffer != NULL ? batch_init(&w->batch) : -ENOMEM;
+	if (err == 0)
+		err = flight_init(&w->flight);
 	if (err == 0)
 		err = open_loop(w);
 	if (err != 0) {
 		flight_done(&w->flight);
+		batch_done(&w->batch);
 		free(w->relay.buffer);
 		return err;
 	}
@@ -510,5 +516,6 @@ void worker_done(struct worker *w)
 	mailbox_done(&w->mailbox);
 	close(w->epoll_fd);
 	flight_done(&w->flight);
+	batch_done(&w->batch);
 	free(w->relay.buffer);
 }

@@ -16,6 +16,7 @@
 #include "geo/geo_db.h"
 #include "net/mailbox.h"
 #include "net/timer.h"
+#include "proxy/batch.h"
 #include "proxy/census.h"
 #include "proxy/counters.h"
 #include "proxy/flight.h"
@@ -83,6 +84,7 @@ struct worker {
 	struct walks walks;
 	struct list censuses; /* parts; the first one is walked for */
 	struct relay_shared relay;
+	struct batch batch;
 	struct timer_wheel timers;
 	struct timer offer_all; /* while sessions wait: see waiting.h */
 	uint32_t waiting;       /* own sessions in state QUEUE */

@@ -242,6 +242,59 @@ def test_urgent_bytes_within_a_long_stream(serve, any_relay_mode):
         assert wire.read_line(sock) == f"{count} {digest.hexdigest()}"
 
 
+# Messages that are read first and written later
+
+def test_messages_of_one_batch_arrive_whole_and_where_they_belong(serve, any_relay_mode):
+    """More than wait for each other, small ones and large ones, both ways, among ends and resets."""
+    proxy, backend = serve(Puppet, any_relay_mode)
+    pairs = []
+    for _ in range(150):
+        sock = proxy.connect(BR)
+        theirs = backend.take()
+        greeted(sock, theirs)
+        pairs.append((sock, theirs))
+
+    def message(number, way):
+        size = (1, 64, 4095, 4096, 4097, 30000)[number % 6]
+        return (b"%d %s;" % (number, way) * size)[:size]
+
+    with one_batch(proxy):
+        for number, (sock, theirs) in enumerate(pairs):
+            send_and_wait(sock, message(number, b"up"))
+            if number % 3 != 0:
+                send_and_wait(theirs, message(number, b"down"))
+            if number % 5 == 0:
+                end_and_wait(sock)
+            if number % 7 == 0:
+                reset_and_wait(theirs)
+    for number, (sock, theirs) in enumerate(pairs):
+        down = message(number, b"down") if number % 3 != 0 else b""
+        if number % 7 == 0:
+            assert wire.read_to_reset(sock) == down
+            continue
+        up = message(number, b"up")
+        assert wire.read_exactly(theirs, len(up)) == up
+        assert wire.read_exactly(sock, len(down)) == down
+        theirs.shutdown(socket.SHUT_WR)
+        assert wire.read_all(sock) == b""
+
+
+@pytest.mark.parametrize("mode", ["copy", "auto"])
+def test_a_message_for_a_receiver_that_is_gone(serve, mode):
+    """It is read before the batch tells of the reset, and written after it has happened; what the
+    receiver said before it went reaches the sender."""
+    proxy, backend = serve(Puppet, mode)
+    sock = proxy.connect(BR)
+    theirs = backend.take()
+    greeted(sock, theirs)
+    with one_batch(proxy):
+        send_and_wait(sock, b"into the void")
+        send_and_wait(theirs, b"last words")
+        reset_and_wait(theirs)
+    assert wire.read_to_reset(sock) == b"last words"
+    assert proxy.wait_session()["reason"] == "server-reset"
+
+
 # With a kernel that is set up for it, in a namespace of its own
 
 NAMESPACE = """

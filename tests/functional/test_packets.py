@@ -5,6 +5,9 @@ What others on this machine do costs a packet now and then (a client's bytes com
 end is seen after the bytes before it), so of some tries the best counts. Where bytes or
 acknowledgements wait, they do so in each."""
 
+import contextlib
+import ctypes
+import errno
 import os
 import shutil
 import socket
@@ -16,10 +19,11 @@ from pathlib import Path
 import pytest
 
 import wire
-from harness import recorded
-from peers import Peer
+from harness import recorded, until
+from peers import Echo, Peer, Silent
 
 TRIES = 12
+PIDFD_GETFD = 438  # pidfd_getfd(2): the same on every architecture
 
 # Of struct tcp_info (linux/tcp.h): tcpi_segs_in.
 SEGMENTS_IN_AT = 140
@@ -29,6 +33,30 @@ def segments_in(sock):
     """Packets that have come, those of the handshake too."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     return struct.unpack_from("I", info, SEGMENTS_IN_AT)[0]
+
+
+def nodelay_towards(proxy, backend):
+    """TCP_NODELAY of each of the proxy's sockets that is connected to this backend."""
+    found = []
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(proxy.pid)
+    try:
+        for fd in os.listdir(f"/proc/{proxy.pid}/fd"):
+            copy = libc.syscall(PIDFD_GETFD, pidfd, int(fd), 0)
+            if copy < 0 and ctypes.get_errno() == errno.EPERM:
+                pytest.skip("no right to look at the proxy's sockets")
+            if copy < 0:
+                continue
+            try:
+                with socket.socket(fileno=copy) as sock:
+                    if sock.getpeername()[:2] == backend.addr:
+                        found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.close(copy)  # no socket
+    finally:
+        os.close(pidfd)
+    return found
 
 
 class Counts(Peer):
@@ -89,6 +117,30 @@ def test_the_end_of_a_client_goes_with_its_last_bytes(serve, peer, mode):
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None,
                     reason="needs a network namespace of its own: root and iproute2")
+@pytest.mark.parametrize("mode", ["copy", "auto", "splice"])
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_second_message_waits_for_no_acknowledgement(serve, peer, mode, answered):
+    """TCP_NODELAY is set before it is sent; the first, which needs none, is sent without."""
+    backend = peer(Echo if answered else Silent)
+    proxy = serve(backend, EDGEPROXY_RELAY_MODE=mode)
+    with proxy.connect() as sock:
+        sock.sendall(b"first")
+        until(lambda: nodelay_towards(proxy, backend) == [False], "a connected backend")
+        if answered:
+            assert wire.read_exactly(sock, 5) == b"first"
+        sock.sendall(b"second")
+        until(lambda: nodelay_towards(proxy, backend) == [True], "TCP_NODELAY")
+
+
+def test_a_header_before_the_first_message_counts_as_one(serve, db, peer, port):
+    backend = peer(Silent)
+    listen = port()
+    db.service(listen, send_proxy=2)
+    proxy = serve(backend, EDGEPROXY_LISTEN_ADDR=listen)
+    with proxy.connect():
+        until(lambda: nodelay_towards(proxy, backend) == [True], "TCP_NODELAY")
+
+
 def test_nothing_waits():
     """In a network namespace, where the kernel counts nobody else's acknowledgements."""
     run = subprocess.run(

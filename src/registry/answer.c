@@ -5,8 +5,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/auth.h"
 #include "http/etag.h"
+#include "http/tokens.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -25,7 +25,7 @@ bool query_read(const struct request *q, const struct query_field *fields, size_
 		const struct query_field *f = find(fields, count, key);
 
 		if (f == NULL || f->to[0] != '\0') {
-			reply_problem(r, 400, NULL, "%.40s %s", key,
+			reply_problem(r, 400, key, "%.40s %s", key,
 			              f == NULL ? "is no parameter of this path" : "comes twice");
 			return false;
 		}

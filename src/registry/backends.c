@@ -42,7 +42,7 @@ static void list_row(void *arg, const struct backend_record *b)
 
 void backends_list(struct registrar *g, const struct request *q, struct reply *r)
 {
-	struct list_query l = {0};
+	struct list_query l;
 	struct backend_filter f = {0};
 	struct listing listing = {.g = g, .hash = BACKEND_RECORD_HASH_BEGIN};
 	const char *apps[TOKEN_APPS_MAX];

@@ -26,19 +26,11 @@ static const char *status_of(const struct table *t, const struct backend *b, uin
 
 static json_t *faults_json(unsigned faults)
 {
-	static const struct {
-		enum live_fault fault;
-		const char *word;
-	} words[] = {
-		{LIVE_CHECK_DOWN, "check-down"},   {LIVE_EJECTED, "ejected"},
-		{LIVE_AGENT_DOWN, "agent-down"},   {LIVE_AGENT_DRAIN, "agent-drain"},
-		{LIVE_AGENT_MAINT, "agent-maint"},
-	};
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if ((faults & words[i].fault) != 0)
-			(void)json_array_append_new(list, json_string(words[i].word));
+	for (unsigned bit = 0; bit < LIVE_FAULTS; bit++)
+		if ((faults >> bit & 1) != 0)
+			(void)json_array_append_new(list, json_string(live_fault_word(bit)));
 	return list;
 }
 

@@ -31,8 +31,11 @@ void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool o
 
 const char *live_fault_word(unsigned bit)
 {
-	static const char *const words[LIVE_FAULTS] = {"check-down", "ejected", "agent-down",
-	                                               "agent-drain", "agent-maint"};
+	static const char *const words[] = {
+#define LIVE_FAULT(name, word) word,
+#include "route/live_fault.def"
+#undef LIVE_FAULT
+	};
 
 	CHECK(bit < LIVE_FAULTS);
 	return words[bit];

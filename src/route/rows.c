@@ -188,7 +188,7 @@ static bool same_country_region(const struct country_region_row *a,
 
 static bool same_check(const struct health_check_row *a, const struct health_check_row *b)
 {
-	return health_check_digest(0, a) == health_check_digest(0, b);
+	return health_check_equal(a, b);
 }
 
 static bool same_access_rule(const struct access_rule_row *a, const struct access_rule_row *b)

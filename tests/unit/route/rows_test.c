@@ -97,9 +97,10 @@ struct sample {
 	struct geo_override_row override;
 	struct country_region_row country;
 	struct access_rule_row rule;
+	struct health_check_row check;
 };
 
-enum { CHANGES = 37 };
+enum { CHANGES = 38 };
 
 /* Makes change number n, 1..CHANGES-1; 0 is none. */
 static void change(struct sample *s, int n)
@@ -144,6 +145,7 @@ static void change(struct sample *s, int n)
 	if (n == ++k) s->rule.prefix.bits++;
 	if (n == ++k) memcpy(s->rule.country, "AR", 3);
 	if (n == ++k) s->rule.allow = true;
+	if (n == ++k) s->check.port++;
 	/* clang-format on */
 	assert_int_equal(k, CHANGES - 1);
 }
@@ -157,9 +159,9 @@ static void fill(struct route_rows *rows, int n, const char *kinds)
 		.override = {.prefix = {.bits = 100}, .country = "BR", .region = "sa"},
 		.country = {.country = "BR", .region = "sa"},
 		.rule = {.id = "rule", .match = ACCESS_CIDR, .prefix = {.bits = 100}},
+		.check = {.backend = "a", .port = 80},
 	};
 	struct backend_row other = fixture_backend("b", "web", "us");
-	struct health_check_row check = {.backend = "a", .port = 80};
 
 	change(&s, n);
 	route_rows_init(rows);
@@ -169,7 +171,7 @@ static void fill(struct route_rows *rows, int n, const char *kinds)
 		          : *kinds == 's' ? route_rows_add_service(rows, &s.service)
 		          : *kinds == 'o' ? route_rows_add_override(rows, &s.override)
 		          : *kinds == 'r' ? route_rows_add_access_rule(rows, &s.rule)
-		          : *kinds == 'h' ? route_rows_add_check(rows, &check)
+		          : *kinds == 'h' ? route_rows_add_check(rows, &s.check)
 		                          : route_rows_add_country_region(rows, &s.country);
 
 		assert_int_equal(err, 0);
@@ -178,17 +180,17 @@ static void fill(struct route_rows *rows, int n, const char *kinds)
 
 static void test_every_difference_is_seen(void **state)
 {
-	static const char *const others[] = {"",      "a",       "ba",      "aa",
-	                                     "basoc", "asoc",    "absc",    "aboc",
-	                                     "abso",  "abssoc",  "absooc",  "absocc",
-	                                     "absoc", "absocrr", "absocrh", "absocrhh"};
+	static const char *const others[] = {"",      "a",       "ba",     "aa",
+	                                     "basoc", "asoc",    "absc",   "aboc",
+	                                     "abso",  "abssoc",  "absooc", "absocc",
+	                                     "absoc", "absocrr", "absocr", "absocrhh"};
 	enum { OTHERS = sizeof(others) / sizeof(others[0]), ALL = CHANGES + OTHERS };
 	struct route_rows all[ALL];
 
 	(void)state;
 	for (int i = 0; i < ALL; i++) {
 		int n = i < CHANGES ? i : 0;
-		const char *kinds = i < CHANGES ? "absocr" : others[i - CHANGES];
+		const char *kinds = i < CHANGES ? "absocrh" : others[i - CHANGES];
 		struct route_rows again;
 
 		fill(&all[i], n, kinds);

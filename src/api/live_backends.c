@@ -34,11 +34,6 @@ static json_t *faults_json(unsigned faults)
 	return list;
 }
 
-static const char *admin_word(enum admin_state state)
-{
-	return state == STATE_DRAIN ? "drain" : state == STATE_MAINT ? "maint" : "ready";
-}
-
 static json_t *number_or_null(uint64_t n)
 {
 	return n != 0 ? json_integer((json_int_t)n) : json_null();
@@ -56,8 +51,9 @@ static json_t *backend_json(const struct table *t, const struct backend *b, uint
 		"id", json_text(b->id), "app", json_text(b->app), "region",
 		json_text(region_name(b->region)), "country", json_text(b->country), "addr",
 		endpoint_format(&b->addr, addr), "status", status_of(t, b, now_ms), "state",
-		admin_word(b->state), "healthy", (int)b->healthy, "weight", (json_int_t)b->weight,
-		"weight_percent", (json_int_t)live_weight_percent(l, b->slot), "connections",
+		admin_state_word(b->state), "healthy", (int)b->healthy, "weight",
+		(json_int_t)b->weight, "weight_percent",
+		(json_int_t)live_weight_percent(l, b->slot), "connections",
 		(json_int_t)live_connections(l, b->slot), "soft_limit", (json_int_t)b->soft_limit,
 		"hard_limit", (json_int_t)b->hard_limit, "faults",
 		faults_json(live_faults(l, b->slot)), "panic", (int)table_in_panic(t, b->app),
@@ -84,7 +80,7 @@ static bool is_wanted(const struct table *t, const struct backend *b, const stru
 	if (w->region[0] != '\0' && strcmp(w->region, region_name(b->region)) != 0)
 		return false;
 	return w->state[0] == '\0' || strcmp(w->state, status_of(t, b, now_ms)) == 0 ||
-	       strcmp(w->state, admin_word(b->state)) == 0;
+	       strcmp(w->state, admin_state_word(b->state)) == 0;
 }
 
 /* A page is so many rows of the table behind `offset`; `next` is where the following one begins.

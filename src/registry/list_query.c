@@ -3,6 +3,7 @@
 #include "registry/list_query.h"
 
 #include "http/query.h"
+#include "route/rows.h"
 
 #include <string.h>
 
@@ -15,6 +16,7 @@ bool list_query_parse(const struct request *q, struct list_query *l, struct back
 		{"limit", l->limit, sizeof(l->limit)}, {"healthy", l->healthy, sizeof(l->healthy)},
 	};
 	unsigned long limit = QUERY_PAGE_DEFAULT;
+	enum admin_state state;
 
 	if (!query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r))
 		return false;
@@ -25,8 +27,7 @@ bool list_query_parse(const struct request *q, struct list_query *l, struct back
 		reply_problem(r, 400, "healthy", "healthy must be true or false");
 		return false;
 	}
-	if (l->state[0] != '\0' && strcmp(l->state, "ready") != 0 &&
-	    strcmp(l->state, "drain") != 0 && strcmp(l->state, "maint") != 0) {
+	if (l->state[0] != '\0' && admin_state_parse(l->state, &state) != 0) {
 		reply_problem(r, 400, "state", "state must be ready, drain or maint");
 		return false;
 	}

@@ -3,6 +3,7 @@
 
 #include "rows_fixture.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -206,6 +207,21 @@ static void test_every_difference_is_seen(void **state)
 		route_rows_done(&all[i]);
 }
 
+static void test_admin_states(void **state)
+{
+	static const char *const bad[] = {"", "Ready", "read", "readyx", "drained", "up"};
+	enum admin_state s = STATE_MAINT;
+
+	(void)state;
+	for (int i = 0; i < ADMIN_STATES; i++) {
+		assert_int_equal(admin_state_parse(admin_state_word((enum admin_state)i), &s), 0);
+		assert_int_equal(s, i);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(admin_state_parse(bad[i], &s), -EINVAL);
+	assert_int_equal(s, STATE_MAINT);
+}
+
 static void test_usable(void **state)
 {
 	struct backend_row good = fixture_backend("good", "web", "sa");
@@ -240,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_no_text_stays_none),
 		cmocka_unit_test(test_growth_keeps_rows),
 		cmocka_unit_test(test_every_difference_is_seen),
+		cmocka_unit_test(test_admin_states),
 		cmocka_unit_test(test_usable),
 	};
 

@@ -208,7 +208,7 @@ def test_many_are_ended_by_a_filter_that_was_confirmed(pair, up, cli):
         mine = hold(proxy, stack, BR, 3)
         theirs = hold(proxy, stack, US, 3)
         assert "end which?" in cli("sessions", "end", status=2)
-        assert "end which?" in cli("sessions", "end", "--yes", "--limit", "5", status=2)
+        assert "end which?" in cli("sessions", "end", "--yes", status=2)
         assert "say --yes" in cli("sessions", "end", "--backend", "us-1", status=1)
         assert all(alive(sock) for sock in mine + theirs)
         assert cli("sessions", "end", "--backend", "us-1", "--yes").startswith("ended: 3 sessions")
@@ -379,6 +379,29 @@ def test_bindings_are_counted_listed_and_cleared(pair, up, cli):
 
 
 # ---- what goes wrong ----
+
+
+@pytest.mark.parametrize("args, option", [
+    ("sessions --all", "--all"),
+    ("sessions --yes --backend us-1", "--yes"),
+    ("sessions end --backend us-1 --yes --limit 1", "--limit"),
+    ("sessions end {id} --all", "--all"),
+    ("sessions end {id} --limit 1 --json", "--limit"),
+    ("sessions end {id} --client 10.0.0.1", "--client"),
+    ("bindings --all", "--all"),
+    ("bindings --yes", "--yes"),
+    ("bindings clear --all --yes --limit 1", "--limit"),
+    ("bindings clear --all --yes --limit 1 --json", "--limit"),
+])
+def test_an_option_that_would_not_be_heeded_is_refused(pair, up, cli, args, option):
+    proxy = up()
+    with contextlib.ExitStack() as stack:
+        socks = hold(proxy, stack, BR, 1) + hold(proxy, stack, US, 1)
+        id = asked(cli, "sessions")["sessions"][0]["id"]
+        said = cli(*args.format(id=id).split(), status=2)
+        assert f": {option} " in said and "usage: edgeproxy" in said
+        assert all(survives(sock) for sock in socks)
+        assert asked(cli, "bindings")["matched"] == 2
 
 
 def test_errors_say_what_to_do(pair, up, cli, path):

@@ -2,7 +2,6 @@
 address is when processes come, go and die."""
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -13,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Proxy, split_addr, until
-from test_api import UnixConnection
+from harness import Proxy, http_connection, until
 from test_upgrade import Generations
 
 AUTO = "/run/edgeproxy/control.sock"
@@ -32,8 +30,7 @@ def opened(proxy, door, since=0):
 
 
 def ask(where, path, method="GET", **headers):
-    with contextlib.closing(UnixConnection(where[5:]) if where.startswith("unix:") else
-                            http.client.HTTPConnection(*split_addr(where), timeout=60)) as c:
+    with contextlib.closing(http_connection(where)) as c:
         c.request(method, path, headers=headers)
         r = c.getresponse()
         return r.status, json.loads(r.read())

@@ -34,12 +34,12 @@ static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint6
 
 int gate_init(struct gate *g, const struct gate_options *options)
 {
-	uint32_t rate = (uint32_t)options->site->config->api_rate;
-	uint32_t max_conn = (uint32_t)options->site->config->api_client_max_conn;
+	const struct config *config = options->site->config;
+	bool is_api = options->door == DOOR_API;
+	uint32_t rate = is_api ? (uint32_t)config->api_rate : 0;
+	uint32_t max_conn = is_api ? (uint32_t)config->api_client_max_conn : 0;
 
 	*g = (struct gate){.options = *options};
-	if (options->door != DOOR_API)
-		return 0;
 	if (rate != 0)
 		g->rates = make_limits(0, rate, options->site->seed);
 	if (max_conn != 0)

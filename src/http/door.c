@@ -135,15 +135,18 @@ int door_open(struct door *d, struct site *site)
 
 static void complain(struct door *d, int err)
 {
+	char why[LISTEN_ERROR_MAX];
 	struct log_line l;
 
 	d->complained = true;
+	http_listen_explain(&d->listen, err, why);
 	log_begin(&l, d->optional ? LOG_WARN : LOG_ERROR, "api_not_listening");
 	log_str(&l, "door", door_word(d->kind));
 	log_str(&l, "addr", d->where);
-	log_errno(&l, err);
+	log_str(&l, "error", why);
 	if (d->optional)
-		log_fmt(&l, "advice", "the command line finds no proxy there: set %s=/PATH or off",
+		log_fmt(&l, "advice",
+		        "the command line does not find this process there: set %s=/PATH or off",
 		        door_option(d->kind));
 	log_end(&l);
 }

@@ -100,9 +100,34 @@ def test_a_path_that_is_taken_stops_the_start(db, start, folder, what):
     error = second.wait_event("start_failed")["error"]
     assert error.startswith(f"EDGEPROXY_CONTROL_SOCKET={path}: ")
     if what == "socket":
+        assert "listens there: stop it" in error
         assert ask(f"unix:{path}", "/health")[0] == 200
     elif what == "file":
+        assert "no socket" in error
         assert path.read_text() == "precious"
+
+
+def test_one_of_several_that_start_at_once_has_the_path(db, start, folder):
+    """Beside what one left that was killed. The others say who has it, and what helps."""
+    path = folder / "control"
+    killed = start(EDGEPROXY_CONTROL_SOCKET=path)
+    killed.kill(signal.SIGKILL)
+    killed.wait_exit()
+    rivals = [start(EDGEPROXY_CONTROL_SOCKET=path, wait_ready=False) for _ in range(6)]
+    until(lambda: sum(r.process.poll() is not None for r in rivals) == 5, "all but one have ended")
+    [served] = [r for r in rivals if r.process.poll() is None]
+    served.wait_event("ready")
+    assert ask(f"unix:{path}", "/api/v1/status")[1]["pid"] == served.pid
+    for other in rivals:
+        if other is not served:
+            assert other.wait_exit() == 1
+            error = other.wait_event("start_failed")["error"]
+            assert error.startswith(f"EDGEPROXY_CONTROL_SOCKET={path}: ")
+            assert f"process {served.pid} listens there" in error or "is locked" in error
+            assert error.endswith("stop it, or give this one a path of its own") or error.endswith(
+                "stop that one, or give this one a path of its own")
+    served.stop()
+    assert list(folder.iterdir()) == []
 
 
 def test_the_control_socket_moves_on(db, start, folder):
@@ -117,7 +142,7 @@ def test_the_control_socket_moves_on(db, start, folder):
         assert not chain.proxy.log.find("api_not_listening")
     finally:
         chain.stop()
-    until(lambda: not path.exists(), "the end of the file")
+    until(lambda: not list(folder.iterdir()), "the end of the file, and of its lock")
 
 
 # ---- auto ----
@@ -151,6 +176,7 @@ def test_auto(db):
             second.wait_event("ready")
             warned = second.wait_event("api_not_listening")
             assert (warned["level"], warned["door"]) == ("warn", "control")
+            assert f"process {first.pid} listens there" in warned["error"]
             assert "EDGEPROXY_CONTROL_SOCKET" in warned["advice"]
             first.stop()
             assert opened(second, "control") == f"unix:{AUTO}"

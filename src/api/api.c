@@ -311,6 +311,7 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->geo = options->geo != NULL ? geo_db_ref(options->geo) : NULL;
 	c->live = options->live;
 	c->affinity = options->affinity;
+	c->client_limits = options->client_limits;
 	c->queue = options->queue;
 	c->crew = options->crew;
 	c->reload = options->reload;

@@ -348,6 +348,7 @@ static int start_api(struct runner *r, uint32_t max_conn, bool taken_over)
 		.geo = geo_watch_db(r->geo),
 		.live = r->live,
 		.affinity = r->affinity,
+		.client_limits = r->client_limits,
 		.queue = r->queue,
 		.crew = r->crew,
 		.reload = reload_counters(r->reload),

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "http/door.h"
 #include "http/reply.h"
 #include "http/request.h"
 #include "http/stream.h"
@@ -458,11 +459,10 @@ static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint6
 
 static int make_all_limits(struct server *s)
 {
-	uint32_t rate = (uint32_t)s->site->config->api_rate;
-	uint32_t max_conn = (uint32_t)s->site->config->api_client_max_conn;
+	const struct config *config = s->site->config;
+	uint32_t rate = s->door == DOOR_API ? (uint32_t)config->api_rate : 0;
+	uint32_t max_conn = door_client_max_conn(config, s->door);
 
-	if (s->door != DOOR_API)
-		return 0;
 	if (rate != 0)
 		s->rates = make_limits(0, rate, s->site->seed);
 	if (max_conn != 0)

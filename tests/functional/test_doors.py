@@ -76,6 +76,42 @@ def test_what_monitors_may_ask(db, start):
         assert ask(where, path)[0] == 404
 
 
+def scrapes(stack, where, source, count):
+    """How many of so many connections from one address, all kept, are answered."""
+    served = 0
+    for _ in range(count):
+        c = http.client.HTTPConnection(*split_addr(where), timeout=60, source_address=(source, 0))
+        stack.enter_context(contextlib.closing(c))
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            c.request("GET", "/metrics")
+            served += c.getresponse().read().startswith(b"# ")
+    return served
+
+
+@pytest.mark.parametrize("most, served", [("4", 4), ("unset", 16), ("0", 20)])
+def test_one_monitor_cannot_have_every_connection(db, start, most, served):
+    proxy = start(EDGEPROXY_METRICS_ENABLED=1, EDGEPROXY_METRICS_LISTEN_ADDR="127.0.0.1:0",
+                  EDGEPROXY_METRICS_CLIENT_MAX_CONN=most)
+    where = opened(proxy, "metrics")
+    with contextlib.ExitStack() as stack:
+        assert scrapes(stack, where, "127.0.0.1", 20) == served
+        assert scrapes(stack, where, "127.0.0.9", 2) == 2
+    # Their places are free again.
+    with contextlib.ExitStack() as stack:
+        until(lambda: scrapes(stack, where, "127.0.0.1", 1) == 1, "who has left may come back")
+
+
+def test_a_unix_socket_of_metrics_has_no_such_limit(db, start, folder):
+    start(EDGEPROXY_METRICS_ENABLED=1, EDGEPROXY_METRICS_LISTEN_ADDR=f"unix:{folder / 'm'}",
+          EDGEPROXY_METRICS_CLIENT_MAX_CONN=1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            c = stack.enter_context(contextlib.closing(UnixConnection(str(folder / "m"))))
+            c.request("GET", "/healthz")
+            response = c.getresponse()
+            assert response.status == 200 and response.read()
+
+
 def test_the_file_of_one_that_was_killed_is_replaced(db, start, folder):
     path = folder / "control"
     first = start(EDGEPROXY_CONTROL_SOCKET=path)

@@ -418,8 +418,6 @@ int start_proxy(struct runner *r, uint64_t started_ns)
 		err = predecessor_take_over(r);
 	if (err == 0)
 		err = start_checker(r);
-	if (err == 0)
-		err = crew_resume(r->crew);
 	if (err != 0)
 		return err;
 	predecessor_done(r);

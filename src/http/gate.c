@@ -9,6 +9,7 @@
  * It never looks into a body, and never says what was wrong with a token. */
 #include "http/gate.h"
 
+#include "http/door.h"
 #include "route/client_limits.h"
 
 #include <errno.h>
@@ -35,9 +36,8 @@ static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint6
 int gate_init(struct gate *g, const struct gate_options *options)
 {
 	const struct config *config = options->site->config;
-	bool is_api = options->door == DOOR_API;
-	uint32_t rate = is_api ? (uint32_t)config->api_rate : 0;
-	uint32_t max_conn = is_api ? (uint32_t)config->api_client_max_conn : 0;
+	uint32_t rate = options->door == DOOR_API ? (uint32_t)config->api_rate : 0;
+	uint32_t max_conn = door_client_max_conn(config, options->door);
 
 	*g = (struct gate){.options = *options};
 	if (rate != 0)

@@ -4,7 +4,14 @@
  *
  * libmicrohttpd's own timeout is for silence only, so a client that sends a byte now and then would
  * stay for ever: here each connection has a deadline for its request as a whole. An answer that has
- * no end (stream.h) has one for each piece of it. */
+ * no end (stream.h) has one for each piece of it.
+ *
+ * A client may end its side behind its request (shutdown(SHUT_WR)). It is answered all the same
+ * where the answer comes at once, and by streams. Where it has to wait (pending.h) it may get
+ * nothing: libmicrohttpd reads once more when the connection is resumed, before it asks for the
+ * answer, and takes the client's end for that of the connection; nobody can tell it otherwise.
+ * Where request and end come together it does not see the end at all: so that is looked for here
+ * when the answer is out. */
 #include "http/server.h"
 
 #include "base/clock.h"
@@ -40,6 +47,7 @@ struct connection {
 	int fd;
 	struct ip peer;
 	bool counted;          /* by the gate */
+	bool busy;             /* a request of it is under way */
 	uint64_t since_ms;     /* it came, or its last request was over */
 	struct stream *stream; /* that it is being sent; NULL: none */
 };
@@ -245,6 +253,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
                                   size_t *data_size, void **context)
 {
 	struct server *s = arg;
+	struct connection *c = connection_of(connection);
 	struct exchange *x = *context;
 	struct reply r = {0};
 
@@ -257,6 +266,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		x->received = 0;
 		list_init(&x->node);
 		*context = x;
+		if (c != NULL)
+			c->busy = true;
 		if (let_in(s, connection, method, url, &x->request, &r))
 			return MHD_YES;
 		return send_reply(connection, &r);
@@ -286,8 +297,10 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 		x->request.pending->drop(x->request.pending);
 	free(x);
 	*context = NULL;
-	if (c != NULL)
-		c->since_ms = clock_now_ms();
+	if (c == NULL)
+		return;
+	c->busy = false;
+	c->since_ms = clock_now_ms();
 }
 
 /* One address cannot have all the connections that there may be. One too many is ended before it
@@ -317,6 +330,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	if (c == NULL)
 		return; /* it still has libmicrohttpd's own timeout */
 	c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	c->busy = false;
 	c->since_ms = clock_now_ms();
 	c->stream = NULL;
 	list_push_back(&s->connections, &c->node);
@@ -417,6 +431,16 @@ static uint64_t waiting_since_ms(const struct connection *c, uint64_t now_ms)
 	return c->stream->asleep ? now_ms : c->stream->moved_ms;
 }
 
+/* Has the client ended its side, with nothing left that it might ask? What libmicrohttpd has read
+ * already it has handled long before SWEEP_MS are over. */
+static bool is_done(const struct connection *c, uint64_t now_ms)
+{
+	char byte;
+
+	return !c->busy && now_ms - c->since_ms >= SWEEP_MS &&
+	       recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* libmicrohttpd sees the end of the stream, and lets go. */
 static void sweep(struct server *s)
 {
@@ -426,7 +450,7 @@ static void sweep(struct server *s)
 	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
 		struct connection *c = list_entry(l, struct connection, node);
 
-		if (now_ms - waiting_since_ms(c, now_ms) >= SERVER_REQUEST_MS)
+		if (now_ms - waiting_since_ms(c, now_ms) >= SERVER_REQUEST_MS || is_done(c, now_ms))
 			(void)shutdown(c->fd, SHUT_RDWR);
 	}
 }

@@ -104,6 +104,10 @@ unsigned live_faults(const struct live *l, uint32_t slot);
  * see a later change by a later version. */
 uint32_t live_fault_version(const struct live *l);
 
+/* Changes with whatever of a slot a later process should know: a fault, the weight percentage, a
+ * grace, the beginning and the end of a ramp. */
+uint32_t live_mark_version(const struct live *l);
+
 /* An ejected backend is tried by a few clients before it counts as sound again: so many may still
  * come. Control thread; 0..255. */
 void live_set_trials(struct live *l, uint32_t slot, uint8_t clients);

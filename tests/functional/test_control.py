@@ -343,6 +343,40 @@ def test_explain_takes_nothing(pair, db, up, cli):
             assert "behind 1" in " ".join(cli("explain", US).split())
 
 
+def test_explain_knows_the_limits_of_one_client(pair, db, up, cli):
+    proxy = up(EDGEPROXY_CLIENT_MAX_CONN=2, EDGEPROXY_CLIENT_CONN_RATE=3,
+               EDGEPROXY_CLIENT_CONN_PERIOD_SECS=3600)
+    for _ in range(5):
+        answer = asked(cli, "explain", BR)
+        assert answer["winner"] == "sa-1"
+        assert (answer["live"]["client_connections"], answer["live"]["client_limit"]) == (0, None)
+    with contextlib.ExitStack() as stack:
+        hold(proxy, stack, BR, 2)
+        answer = asked(cli, "explain", BR)
+        assert answer["winner"] is None and proxy.label(BR) == ""
+        assert answer["live"] | dict(client_connections=2, client_limit="client-conn-limit") \
+            == answer["live"]
+        proxy.wait_session(lambda e: e["reason"] == answer["live"]["client_limit"])
+        text = " ".join(cli("explain", BR).split())
+        assert "limits 2 connections, refused: client-conn-limit" in text
+        assert "none: this client has 2 connections" in text
+        assert asked(cli, "explain", US)["winner"] == "us-1"
+    until(lambda: asked(cli, "explain", BR)["live"]["client_connections"] == 0, "they have left")
+    # Two of three of its rate are used: no look was one.
+    assert asked(cli, "explain", BR)["winner"] == proxy.label(BR) == "sa-1"
+    assert asked(cli, "explain", BR)["live"]["client_limit"] == "client-rate-limit"
+    assert proxy.label(BR) == ""
+    proxy.wait_session(lambda e: e["reason"] == "client-rate-limit")
+    assert "client-rate-limit" in " ".join(cli("explain", BR).split())
+
+
+def test_explain_without_limits_of_clients(pair, up, cli):
+    up()
+    answer = asked(cli, "explain", BR)["live"]
+    assert (answer["client_connections"], answer["client_limit"]) == (None, None)
+    assert not [line for line in cli("explain", BR).splitlines() if line.startswith("limits ")]
+
+
 def test_explain_says_what_it_asked(pair, db, up, cli, path):
     up()
     assert f"the proxy that runs, at {path}" in cli("explain", BR)

@@ -14,10 +14,10 @@
 #include "api/viewers.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/auth.h"
 #include "http/door.h"
 #include "http/server.h"
 #include "http/site.h"
+#include "http/tokens.h"
 #include "registry/heartbeats.h"
 
 #include <errno.h>
@@ -311,6 +311,7 @@ static int make_core(struct api *a, const struct api_options *options)
 	c->geo = options->geo != NULL ? geo_db_ref(options->geo) : NULL;
 	c->live = options->live;
 	c->affinity = options->affinity;
+	c->client_limits = options->client_limits;
 	c->queue = options->queue;
 	c->crew = options->crew;
 	c->reload = options->reload;
@@ -338,6 +339,8 @@ static int make_core(struct api *a, const struct api_options *options)
 /* What cannot be opened stops the start, unless it is optional: then it is tried on. */
 static int open_doors(struct api *a, char error[API_ERROR_MAX])
 {
+	char why[LISTEN_ERROR_MAX];
+
 	for (int i = 0; i < DOOR_COUNT; i++) {
 		struct door *d = &a->doors[i];
 		int err = 0;
@@ -346,9 +349,10 @@ static int open_doors(struct api *a, char error[API_ERROR_MAX])
 			door_tick(d, &a->site, clock_now_ms());
 		else if (d->wanted)
 			err = door_open(d, &a->site);
-		if (err != 0)
-			return refuse(error, err, "%s=%.100s: %s", door_option(d->kind), d->where,
-			              strerror(-err));
+		if (err == 0)
+			continue;
+		http_listen_explain(&d->listen, err, why);
+		return refuse(error, err, "%s=%.128s: %s", door_option(d->kind), d->where, why);
 	}
 	return 0;
 }

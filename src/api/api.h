@@ -31,6 +31,7 @@ struct api_options {
 	struct geo_db *geo;          /* may be NULL */
 	struct live *live;           /* outlives it, as do the rest */
 	struct affinity *affinity;
+	struct client_limits *client_limits; /* may be NULL */
 	struct queue *queue;
 	struct crew *crew;
 	const struct reload_counters *reload;

@@ -203,16 +203,10 @@ static bool read_filter(const struct request *q, struct bindings_filter *f, unsi
 
 	*f = (struct bindings_filter){0};
 	*limit = QUERY_PAGE_DEFAULT;
-	if (!query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r) ||
-	    !query_number("limit", number, 0, QUERY_PAGE_MAX, limit, r) ||
-	    !query_prefix("client", client, &f->client, &f->by_client, r) ||
-	    !query_may_see(q, f->app, r))
-		return false;
-	*all = strcmp(every, "true") == 0;
-	if (every[0] == '\0' || *all)
-		return true;
-	reply_problem(r, 400, "all", "all must be true, or not be there");
-	return false;
+	return query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r) &&
+	       query_number("limit", number, 0, QUERY_PAGE_MAX, limit, r) &&
+	       query_prefix("client", client, &f->client, &f->by_client, r) &&
+	       query_may_see(q, f->app, r) && query_true("all", every, all, r);
 }
 
 static const struct search *finished(const struct request *q, struct reply *r)
@@ -273,10 +267,7 @@ void route_clear_bindings(struct core *c, const struct request *q, struct reply 
 		return;
 	log_begin(&l, LOG_INFO, "bindings_cleared");
 	log_uint(&l, "count", s->matched);
-	for (size_t i = 0; i < q->query_count; i++)
-		log_str(&l, q->query[i].key, q->query[i].value);
-	log_str(&l, "by", q->token != NULL ? q->token->name : NULL);
-	log_end(&l);
+	query_log_end(&l, q);
 	reply_json(r, 200,
 	           json_pack("{s:I, s:o}", "cleared", (json_int_t)s->matched, "by_backend",
 	                     tallies_json(s)));

@@ -12,6 +12,7 @@
 #include "recorder/recorder.h"
 #include "registry/registrar.h"
 #include "route/affinity.h"
+#include "route/client_limits.h"
 #include "route/live.h"
 #include "route/queue.h"
 #include "route/table.h"
@@ -30,6 +31,7 @@ struct core {
 	struct geo_db *geo;  /* the same; may be NULL */
 	struct live *live;
 	struct affinity *affinity;
+	struct client_limits *client_limits; /* NULL: there are none */
 	struct queue *queue;
 	struct crew *crew; /* its functions for any thread */
 	int wake_fd;       /* an eventfd that ends the thread's sleep */

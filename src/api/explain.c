@@ -1,5 +1,5 @@
-/* GET /api/v1/explain: where one client would go now, by the table, the faults, the bindings and
- * the queue that the workers have. Looking changes nothing. */
+/* GET /api/v1/explain: where one client would go now, by the table, the faults, the bindings, the
+ * limits of clients and the queue that the workers have. Looking changes nothing. */
 #include "api/core.h"
 #include "api/routes.h"
 #include "base/clock.h"
@@ -75,6 +75,8 @@ void route_explain(struct core *c, const struct request *q, struct reply *r)
 				  .seed = clock_now_ns(),
 				  .affinity = c->affinity,
 				  .queue = c->queue,
+				  .limits = c->client_limits,
+				  .now_ns = clock_now_ns(),
 				  .may_wait = c->config->queue_max > 0,
 			  },
 	                  most, r);

@@ -26,25 +26,12 @@ static const char *status_of(const struct table *t, const struct backend *b, uin
 
 static json_t *faults_json(unsigned faults)
 {
-	static const struct {
-		enum live_fault fault;
-		const char *word;
-	} words[] = {
-		{LIVE_CHECK_DOWN, "check-down"},   {LIVE_EJECTED, "ejected"},
-		{LIVE_AGENT_DOWN, "agent-down"},   {LIVE_AGENT_DRAIN, "agent-drain"},
-		{LIVE_AGENT_MAINT, "agent-maint"},
-	};
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if ((faults & words[i].fault) != 0)
-			(void)json_array_append_new(list, json_string(words[i].word));
+	for (unsigned bit = 0; bit < LIVE_FAULTS; bit++)
+		if ((faults >> bit & 1) != 0)
+			(void)json_array_append_new(list, json_string(live_fault_word(bit)));
 	return list;
-}
-
-static const char *admin_word(enum admin_state state)
-{
-	return state == STATE_DRAIN ? "drain" : state == STATE_MAINT ? "maint" : "ready";
 }
 
 static json_t *number_or_null(uint64_t n)
@@ -64,8 +51,9 @@ static json_t *backend_json(const struct table *t, const struct backend *b, uint
 		"id", json_text(b->id), "app", json_text(b->app), "region",
 		json_text(region_name(b->region)), "country", json_text(b->country), "addr",
 		endpoint_format(&b->addr, addr), "status", status_of(t, b, now_ms), "state",
-		admin_word(b->state), "healthy", (int)b->healthy, "weight", (json_int_t)b->weight,
-		"weight_percent", (json_int_t)live_weight_percent(l, b->slot), "connections",
+		admin_state_word(b->state), "healthy", (int)b->healthy, "weight",
+		(json_int_t)b->weight, "weight_percent",
+		(json_int_t)live_weight_percent(l, b->slot), "connections",
 		(json_int_t)live_connections(l, b->slot), "soft_limit", (json_int_t)b->soft_limit,
 		"hard_limit", (json_int_t)b->hard_limit, "faults",
 		faults_json(live_faults(l, b->slot)), "panic", (int)table_in_panic(t, b->app),
@@ -92,7 +80,7 @@ static bool is_wanted(const struct table *t, const struct backend *b, const stru
 	if (w->region[0] != '\0' && strcmp(w->region, region_name(b->region)) != 0)
 		return false;
 	return w->state[0] == '\0' || strcmp(w->state, status_of(t, b, now_ms)) == 0 ||
-	       strcmp(w->state, admin_word(b->state)) == 0;
+	       strcmp(w->state, admin_state_word(b->state)) == 0;
 }
 
 /* A page is so many rows of the table behind `offset`; `next` is where the following one begins.

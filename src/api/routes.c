@@ -50,15 +50,15 @@ void route_show(struct core *c, const struct request *q, struct reply *r)
 
 void route_drain(struct core *c, const struct request *q, struct reply *r)
 {
-	backends_set_state(&c->registrar, q, "drain", r);
+	backends_set_state(&c->registrar, q, STATE_DRAIN, r);
 }
 
 void route_ready(struct core *c, const struct request *q, struct reply *r)
 {
-	backends_set_state(&c->registrar, q, "ready", r);
+	backends_set_state(&c->registrar, q, STATE_READY, r);
 }
 
 void route_maint(struct core *c, const struct request *q, struct reply *r)
 {
-	backends_set_state(&c->registrar, q, "maint", r);
+	backends_set_state(&c->registrar, q, STATE_MAINT, r);
 }

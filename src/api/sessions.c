@@ -118,13 +118,8 @@ static bool read_filter(const struct request *q, struct census_filter *f, unsign
 	if (!query_read(q, fields, sizeof(fields) / sizeof(fields[0]), r) ||
 	    !query_number("limit", number, 0, SESSIONS_MAX, limit, r) ||
 	    !query_prefix("client", client, &f->client, &f->by_client, r) ||
-	    !query_may_see(q, f->app, r))
+	    !query_may_see(q, f->app, r) || !query_true("all", every, all, r))
 		return false;
-	*all = strcmp(every, "true") == 0;
-	if (every[0] != '\0' && !*all) {
-		reply_problem(r, 400, "all", "all must be true, or not be there");
-		return false;
-	}
 	if (country[0] != '\0' && (strlen(country) != 2 || country_index(country) < 0)) {
 		reply_problem(r, 400, "country", "country must be two letters (ISO 3166-1)");
 		return false;
@@ -185,12 +180,9 @@ static void log_ended(const struct request *q, const struct census *census)
 
 	log_begin(&l, LOG_INFO, "sessions_ended");
 	log_uint(&l, "count", census_matched(census));
-	for (size_t i = 0; i < q->query_count; i++)
-		log_str(&l, q->query[i].key, q->query[i].value);
 	if (q->match.id[0] != '\0')
 		log_str(&l, "session", q->match.id);
-	log_str(&l, "by", q->token != NULL ? q->token->name : NULL);
-	log_end(&l);
+	query_log_end(&l, q);
 }
 
 /* ---- routes ---- */

@@ -127,8 +127,6 @@ static uint64_t rank_of(const struct core *c, const struct backend *b, enum orde
 
 static json_t *backend_json(const struct core *c, const struct backend *b)
 {
-	static const char *const states[] = {
-		[STATE_READY] = "ready", [STATE_DRAIN] = "drain", [STATE_MAINT] = "maint"};
 	const struct balancer_query anybody = {.app = b->app, .country = "", .region = REGION_NONE};
 	struct balancer_terms terms = balancer_judge(c->table, b, &anybody);
 	struct live_outcomes o = live_outcomes(c->live, b->slot);
@@ -136,7 +134,7 @@ static json_t *backend_json(const struct core *c, const struct backend *b)
 	return json_pack(
 		"{s:o, s:o, s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i}", "id",
 		json_text(b->id), "app", json_text(b->app), "region", region_name(b->region),
-		"country", json_text(b->country), "state", states[b->state], "excluded",
+		"country", json_text(b->country), "state", admin_state_word(b->state), "excluded",
 		json_text(exclusion_word(terms.exclusion)), "weight", (json_int_t)b->weight,
 		"soft_limit", (json_int_t)b->soft_limit, "hard_limit", (json_int_t)b->hard_limit,
 		"connections", (json_int_t)terms.connections, "connects", (json_int_t)o.connects,

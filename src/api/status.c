@@ -7,20 +7,9 @@
 
 #include <unistd.h>
 
-/* Words of the marks of route/live.h. */
-static const struct {
-	enum live_fault fault;
-	const char *word;
-} faults[] = {
-	{LIVE_CHECK_DOWN, "check-down"},   {LIVE_EJECTED, "ejected"},
-	{LIVE_AGENT_DOWN, "agent-down"},   {LIVE_AGENT_DRAIN, "agent-drain"},
-	{LIVE_AGENT_MAINT, "agent-maint"},
-};
-#define FAULTS (sizeof(faults) / sizeof(faults[0]))
-
 static json_t *backends_json(const struct table *t)
 {
-	json_int_t counts[FAULTS] = {0};
+	json_int_t counts[LIVE_FAULTS] = {0};
 	json_int_t rows = 0, shut = 0, ramps = 0, draining = 0, maint = 0;
 	json_t *seen = json_object();
 
@@ -35,11 +24,11 @@ static json_t *backends_json(const struct table *t)
 		maint += b->state == STATE_MAINT;
 		shut += backend_usable(b) && live_is_shut(t->live, b->slot);
 		ramps += live_ramp(t->live, b->slot) != LIVE_NO_RAMP;
-		for (size_t f = 0; f < FAULTS; f++)
-			counts[f] += (marks & faults[f].fault) != 0;
+		for (unsigned bit = 0; bit < LIVE_FAULTS; bit++)
+			counts[bit] += marks >> bit & 1;
 	}
-	for (size_t f = 0; f < FAULTS; f++)
-		(void)json_object_set_new(seen, faults[f].word, json_integer(counts[f]));
+	for (unsigned bit = 0; bit < LIVE_FAULTS; bit++)
+		(void)json_object_set_new(seen, live_fault_word(bit), json_integer(counts[bit]));
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "rows", rows, "usable",
 	                 (json_int_t)t->usable_count - shut, "faulty", shut, "warming_up", ramps,
 	                 "drain", draining, "maint", maint, "faults", seen);

@@ -153,6 +153,8 @@ static void print_asked(const json_t *e, const char *asked)
 {
 	const json_t *live = json_object_get(e, "live");
 	const char *bound = output_text(live, "bound", NULL);
+	const char *limit = output_text(live, "client_limit", NULL);
+	const json_t *connections = json_object_get(live, "client_connections");
 
 	printf(LABEL, "asked");
 	output_print(asked);
@@ -162,6 +164,11 @@ static void print_asked(const json_t *e, const char *asked)
 	printf(LABEL "%s", "binding", bound != NULL ? "it had " : "none: the balancer chooses");
 	output_print(bound != NULL ? bound : "");
 	printf("\n");
+	if (json_is_integer(connections))
+		printf(LABEL "%" PRIu64 " connections, %s%s\n", "limits",
+		       output_uint(live, "client_connections"),
+		       limit != NULL ? "refused: " : "within what one client may have",
+		       limit != NULL ? limit : "");
 	if (output_bool(live, "panic"))
 		printf(LABEL "faults are ignored: too few backends are sound\n", "PANIC");
 	if (output_uint(live, "waiting") > 0)

@@ -2,6 +2,10 @@
  * if nothing had been, so nothing here has an effect that outlives this process: no file is
  * written, nobody is accepted.
  *
+ * That it will accept is said before it does: so a client is here only when the old process cannot
+ * end this one any more, however late it comes to that. Nobody is lost in between: clients wait in
+ * the queues of the sockets, which both have.
+ *
  * The old process may die at any moment too. What it has handed over by then is used; its
  * connections are gone, so what it counted is given back.
  *
@@ -18,10 +22,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* News of one predecessor that are read in one tick. */
 #define NEWS_A_TICK 16
+/* What was refused for want of memory is tried again after so long. */
+#define RETRY_NS 10000000
 
 static int failed(const char *what, int err)
 {
@@ -323,10 +330,18 @@ int predecessor_take_over(struct runner *r)
 
 void predecessor_done(struct runner *r)
 {
-	if (r->takeover_link >= 0)
-		(void)say(r, HANDOVER_ACCEPTING, -1);
+	static const struct timespec pause = {.tv_nsec = RETRY_NS};
+	int err = r->takeover_link >= 0 ? say(r, HANDOVER_ACCEPTING, -1) : 0;
+
+	/* Unless it has died, it has to know before this one accepts. */
+	while (err != 0 && err != -EPIPE) {
+		nanosleep(&pause, NULL);
+		err = say(r, HANDOVER_ACCEPTING, -1);
+	}
 	r->takeover_link = -1; /* one of the predecessors' now */
 	reload_leave_files(r->reload, false);
+	while (crew_resume(r->crew) != 0)
+		nanosleep(&pause, NULL);
 }
 
 /* ---- those that drain ---- */

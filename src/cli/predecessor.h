@@ -19,7 +19,7 @@ MUST_CHECK int predecessor_take_sockets(struct runner *r);
 /* Everything is ready: takes over what was learnt. Returns when the predecessor accepts no more (or
  * has died). 0 or -errno, logged: this process must end. */
 MUST_CHECK int predecessor_take_over(struct runner *r);
-/* This process accepts now. */
+/* From here on there is no way back: lets this process accept. */
 void predecessor_done(struct runner *r);
 
 /* Reads what draining predecessors have to say, and buries the dead. */

@@ -203,10 +203,14 @@ static void close_listeners(struct runner *r)
 		listen_socket_stop(t->services[i]->socket);
 }
 
-/* Lets sessions go on for a while after a signal, then closes those that are left. */
+/* Lets sessions go on for a while after a signal, then closes those that are left. The service
+ * manager is told as soon as it has room for it: neither the deadline, nor the end of the last
+ * session, nor a second signal waits for one that does not read. If it never does, it sees the end
+ * of the process. */
 static void drain(struct runner *r, int signal)
 {
 	uint64_t deadline_ms = clock_now_ms() + r->config.shutdown_timeout_secs * 1000;
+	bool told = successor_serves(r);
 	struct log_line l;
 
 	log_begin(&l, LOG_INFO, "stopping");
@@ -217,12 +221,14 @@ static void drain(struct runner *r, int signal)
 
 	if (r->api != NULL)
 		api_stopping(r->api);
-	if (!successor_serves(r)) {
-		close_listeners(r); /* first: a manager may be slow to hear */
-		notify_send("STOPPING=1\nSTATUS=draining");
-	}
-	while (live_own_total(r->live) != 0 && clock_now_ms() < deadline_ms && !hurried(r))
+	if (!successor_serves(r))
+		close_listeners(r);
+	for (;;) {
+		told = told || notify_try("STOPPING=1\nSTATUS=draining");
+		if (live_own_total(r->live) == 0 || clock_now_ms() >= deadline_ms || hurried(r))
+			return;
 		wait_for_news(r, STOP_TICK_MS, "stopping");
+	}
 }
 
 /* signal is 0 for a retired process that has nothing more to do, or may do no more. */

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PROBLEM_MAX 128
+
 static void filter_path(const struct selection *s, const struct arguments *a, const char *limit,
                         struct control_path *path)
 {
@@ -92,10 +94,48 @@ static int end_some(const struct selection *s, struct control *c, const struct a
 	return ask_and_print(c, "DELETE", &path, a, s->print_ended);
 }
 
+/* What is asked for, by the operands. */
+enum deed { LIST, END_SOME, END_ONE };
+
+/* An option that was given and would not be heeded; NULL: none. Who says `end ID --all` or `end
+ * --limit 5` means something else than what would be done. */
+static const char *unheeded(const struct selection *s, const struct arguments *a, enum deed deed)
+{
+	bool shows = deed == LIST ||
+	             (deed == END_SOME && s->names_ended && arguments_has(a, "json"));
+
+	for (const char *const *filter = s->filters; deed == END_ONE && *filter != NULL; filter++)
+		if (arguments_has(a, *filter))
+			return *filter;
+	if (deed != END_SOME && arguments_has(a, "all"))
+		return "all";
+	if (deed == LIST && arguments_has(a, "yes"))
+		return "yes";
+	return !shows && arguments_has(a, "limit") ? "limit" : NULL;
+}
+
+/* CONTROL_OK: every option means something here. */
+static int check_options(const struct selection *s, const struct arguments *a, enum deed deed)
+{
+	static const char *const why[] = {
+		[LIST] = "goes with",
+		[END_SOME] = "is how many are shown; all that match are meant by",
+		[END_ONE] = "does not go with the name of one behind",
+	};
+	const char *option = unheeded(s, a, deed);
+	char what[PROBLEM_MAX];
+
+	if (option == NULL)
+		return CONTROL_OK;
+	snprintf(what, sizeof(what), "--%s %s \"%s\"", option, why[deed], s->verb);
+	return arguments_wrong(s->command, s->usage, what, NULL);
+}
+
 int selection_main(const struct selection *s, int argc, char **argv)
 {
 	struct arguments a;
 	struct control *c;
+	enum deed deed;
 	int r = arguments_read(argc, argv, s->usage, s->options, 0, s->print_one != NULL ? 2 : 1,
 	                       &a);
 
@@ -106,12 +146,16 @@ int selection_main(const struct selection *s, int argc, char **argv)
 		        s->command, a.rest[0], s->verb);
 		return CONTROL_ARGUMENTS;
 	}
+	deed = a.rest_count == 0 ? LIST : a.rest_count == 1 ? END_SOME : END_ONE;
+	r = check_options(s, &a, deed);
+	if (r != CONTROL_OK)
+		return r;
 	r = control_open(s->command, &c);
 	if (r != CONTROL_OK)
 		return r;
-	if (a.rest_count == 0)
+	if (deed == LIST)
 		r = list(s, c, &a);
-	else if (a.rest_count == 2)
+	else if (deed == END_ONE)
 		r = end_one(s, c, &a, a.rest[1]);
 	else
 		r = end_some(s, c, &a);

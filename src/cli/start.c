@@ -348,6 +348,7 @@ static int start_api(struct runner *r, uint32_t max_conn, bool taken_over)
 		.geo = geo_watch_db(r->geo),
 		.live = r->live,
 		.affinity = r->affinity,
+		.client_limits = r->client_limits,
 		.queue = r->queue,
 		.crew = r->crew,
 		.reload = reload_counters(r->reload),
@@ -417,8 +418,6 @@ int start_proxy(struct runner *r, uint64_t started_ns)
 		err = predecessor_take_over(r);
 	if (err == 0)
 		err = start_checker(r);
-	if (err == 0)
-		err = crew_resume(r->crew);
 	if (err != 0)
 		return err;
 	predecessor_done(r);

@@ -7,7 +7,10 @@
  * process still accepts; only what came since is handed over after it has stopped.
  *
  * A new process that fails, hangs or is killed is ended before anything else is undone: two must
- * never accept. */
+ * never accept. One that is only late may be about to say that it accepts while its time runs out
+ * here, and then ending it would end clients. So it is stopped first (SIGSTOP), and then listened
+ * to once more: it says ACCEPTING before it accepts, so either it has said so, and is let go on, or
+ * it has no client and never will. */
 #include "cli/successor.h"
 
 #include "base/clock.h"
@@ -33,7 +36,8 @@
 #define LINK_FD 3
 /* One tick may write for so long. */
 #define SLICE_MS 5
-/* A process that has hung up has so long to say with which status it ends. */
+/* A process that has hung up has so long to say with which status it ends, and one that is to stop
+ * has so long until it has. */
 #define EXIT_PATIENCE_MS 200
 
 const char *successor_path(void)
@@ -71,17 +75,26 @@ static void pause_ms(long ms)
 	nanosleep(&pause, NULL);
 }
 
-/* How the new process ended; it is ended if need be. */
-static void end_process(struct successor *s, char why[64])
+/* waitpid() with some patience: its pid; 0: nothing has become of it; -1: it is none of this one's.
+ */
+static pid_t wait_for_it(const struct successor *s, int *ret_status, int options)
 {
-	int status = 0;
 	pid_t done = 0;
 
 	for (int i = 0; i < EXIT_PATIENCE_MS && done == 0; i++) {
-		done = waitpid(s->pid, &status, WNOHANG);
+		done = waitpid(s->pid, ret_status, WNOHANG | options);
 		if (done == 0)
 			pause_ms(1);
 	}
+	return done;
+}
+
+/* How the new process ended; it is ended if need be, at once unless it ends by itself. */
+static void end_process(struct successor *s, bool ends, char why[64])
+{
+	int status = 0;
+	pid_t done = ends ? wait_for_it(s, &status, 0) : waitpid(s->pid, &status, WNOHANG);
+
 	if (done == 0) {
 		kill(s->pid, SIGKILL);
 		(void)waitpid(s->pid, &status, 0);
@@ -138,15 +151,15 @@ static void go_on_accepting(struct runner *r)
 		pause_ms(10);
 }
 
-/* Takes everything back. */
-static void fail(struct runner *r, const char *error)
+/* Takes everything back. ends: the new process has hung up. */
+static void take_back(struct runner *r, const char *error, bool ends)
 {
 	struct successor *s = &r->successor;
 	bool paused = s->state == SUCCESSOR_PAUSING || s->state == SUCCESSOR_TAKING;
 	char ended[64] = "";
 
 	if (s->pid > 0)
-		end_process(s, ended);
+		end_process(s, ends, ended);
 	log_failed(s, error, ended);
 	/* It may have accepted and connected before it died. */
 	if (s->own_fd >= 0)
@@ -158,9 +171,9 @@ static void fail(struct runner *r, const char *error)
 	forget(s);
 }
 
-static void fail_errno(struct runner *r, int err)
+static void fail(struct runner *r, int err)
 {
-	fail(r, err == -EPIPE ? "it hung up" : strerror(err < 0 ? -err : err));
+	take_back(r, err == -EPIPE ? "it hung up" : strerror(-err), err == -EPIPE);
 }
 
 /* ---- the start ---- */
@@ -509,15 +522,34 @@ static int listen_to_it(struct runner *r, uint64_t now_ms)
 	return err == -EAGAIN ? 0 : err;
 }
 
+/* Stops it where it is. False: it has ended, or cannot be stopped. */
+static bool hold_still(const struct successor *s)
+{
+	int status;
+
+	return kill(s->pid, SIGSTOP) == 0 && wait_for_it(s, &status, WUNTRACED) == s->pid &&
+	       WIFSTOPPED(status);
+}
+
+/* It is given up, unless it accepts by now: then it stays, for its clients are nobody else's. */
+static void give_up(struct runner *r, const char *error, uint64_t now_ms)
+{
+	struct successor *s = &r->successor;
+
+	if (s->state == SUCCESSOR_TAKING) {
+		(void)hold_still(s);
+		(void)listen_to_it(r, now_ms);
+		if (successor_serves(r)) {
+			kill(s->pid, SIGCONT);
+			return;
+		}
+	}
+	take_back(r, error, false);
+}
+
 void successor_refuse(struct runner *r, uint64_t now_ms)
 {
-	/* It may accept by now, and then it stays: its clients are nobody else's. */
-	if (r->successor.state == SUCCESSOR_TAKING)
-		(void)listen_to_it(r, now_ms);
-	if (successor_serves(r))
-		return;
-	kill(r->successor.pid, SIGKILL);
-	fail(r, "this process was told to stop");
+	give_up(r, "this process was told to stop", now_ms);
 }
 
 void successor_leave(struct runner *r)
@@ -543,7 +575,7 @@ void successor_tick(struct runner *r, uint64_t now_ms)
 	else if (err == 0 && s->state == SUCCESSOR_PAUSING && crew_stopped(r->crew))
 		err = send_rest(r, now_ms);
 	if (err != 0)
-		fail_errno(r, err);
+		fail(r, err);
 	else if (successor_starts(r) && now_ms >= s->deadline_ms)
-		fail(r, "it did not answer in time");
+		give_up(r, "it did not answer in time", now_ms);
 }

@@ -77,18 +77,13 @@ static bool read_backend_ip(const struct column_reader *r, int column, struct ip
 
 static bool read_state(const struct column_reader *r, int column, enum admin_state *ret)
 {
-	static const struct {
-		const char *word;
-		enum admin_state state;
-	} states[] = {{"ready", STATE_READY}, {"drain", STATE_DRAIN}, {"maint", STATE_MAINT}};
-
 	if (column_is_null(r, column)) {
 		*ret = STATE_READY;
 		return true;
 	}
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-		if (column_is_word(r, column, states[i].word)) {
-			*ret = states[i].state;
+	for (int i = 0; i < ADMIN_STATES; i++) {
+		if (column_is_word(r, column, admin_state_word((enum admin_state)i))) {
+			*ret = (enum admin_state)i;
 			return true;
 		}
 	}

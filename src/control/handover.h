@@ -8,7 +8,7 @@
  *     new  TAKEN       (it has read that)
  *     old  GO          it accepts no more; what it has learnt since, and seen of backends; its
  *                      own predecessors
- *     new  ACCEPTING   there is no way back from here
+ *     new  ACCEPTING   from now on it accepts: there is no way back from here
  *     old  NEWS …      what its sessions learn while they go on; then the end of the stream
  *
  * Until ACCEPTING the old one can take everything back: it only has to end the new one. Control

@@ -24,12 +24,6 @@
 static const char fast_sql[] = "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
 			       "PRAGMA locking_mode=EXCLUSIVE;";
 
-static const char *const state_words[] = {
-	[STATE_READY] = "ready",
-	[STATE_DRAIN] = "drain",
-	[STATE_MAINT] = "maint",
-};
-
 struct writer {
 	sqlite3 *db;
 	const char *path;
@@ -100,7 +94,7 @@ static int write_backend(const struct writer *w, sqlite3_stmt *stmt, const struc
 	bind_number(stmt, 9, row->hard_limit);
 	bind_number(stmt, 10, row->deleted);
 	bind_text(stmt, 11, row->country[0] != '\0' ? row->country : NULL);
-	bind_text(stmt, 12, state_words[row->state]);
+	bind_text(stmt, 12, admin_state_word(row->state));
 	bind_text(stmt, 13, row->congestion);
 	return insert(w, stmt);
 }

@@ -17,18 +17,8 @@
 
 /* How often reload_tick() wants to be called: a change of the database is seen at the next one. */
 #define RELOAD_TICK_MS 50
-/* A writer may keep the database locked for so long before anybody is told. */
-#define RELOAD_BUSY_QUIET_MS 1000
 /* How long the first read, and one that an operator asks for, waits for a writer. */
 #define RELOAD_PATIENCE_MS 1000
-/* The same failure is logged again after so long. */
-#define RELOAD_REPEAT_MS 60000
-/* The same, when the database has changed in between. */
-#define RELOAD_REPEAT_CHANGED_MS 1000
-/* A table that follows another is saved as last good no sooner than this after the one before. */
-#define RELOAD_SAVE_EVERY_MS 1000
-/* Tables that workers may still have while newer ones are published. */
-#define RELOAD_RETIRED_MAX 16
 /* After a read that took a while, the next one waits for so many times as long. */
 #define RELOAD_READ_SHARE 4
 

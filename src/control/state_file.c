@@ -24,7 +24,7 @@ struct state_file {
 	struct state_writer *writer; /* NULL: no save is under way */
 	int fd;
 	uint64_t began_ns;
-	uint64_t changes;        /* of bindings and faults, when the last save began */
+	uint64_t changes;        /* of bindings and backends, when the last save began */
 	uint64_t save_at_ms;     /* the next; 0: not known yet */
 	uint64_t complain_at_ms; /* not before */
 };
@@ -184,8 +184,7 @@ static uint64_t changes(const struct state_file *f)
 {
 	struct affinity_counts c = affinity_counts(f->options.affinity);
 
-	return c.hits + c.misses + c.evictions + c.expirations +
-	       live_fault_version(f->options.live);
+	return c.hits + c.misses + c.evictions + c.expirations + live_mark_version(f->options.live);
 }
 
 static void step(struct state_file *f, uint64_t now_ms)

@@ -12,6 +12,7 @@
  * writer. */
 #include "control/store.h"
 
+#include "control/db_path.h"
 #include "control/fingerprint.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@
 
 struct store {
 	char *path;      /* as given, for people */
-	char *open_path; /* for SQLite: never looks like ":memory:" or a URI */
+	char *open_path; /* for SQLite (db_path.h) */
 	int patience_ms;
 	sqlite3 *db;              /* NULL: not open */
 	sqlite3_stmt *version_of; /* PRAGMA data_version */
@@ -334,10 +335,9 @@ int store_new(const char *path, struct store **ret_store)
 		return -ENOMEM;
 	s->patience_ms = STORE_BUSY_TIMEOUT_MS;
 	s->path = strdup(path);
-	if (s->path == NULL ||
-	    asprintf(&s->open_path, "%s%s", path[0] == '/' ? "" : "./", path) < 0) {
-		free(s->path);
-		free(s);
+	s->open_path = db_path_new(path);
+	if (s->path == NULL || s->open_path == NULL) {
+		store_free(s);
 		return -ENOMEM;
 	}
 	*ret_store = s;

@@ -1,7 +1,7 @@
 /* Nothing is decided here. The place comes from policy_locate(), the admission from access_find(),
  * the terms of each backend from balancer_judge(), the winner from policy_look(): the functions
- * that the workers run. What is added is order (the best first), the shares of a weighted random
- * choice, and the origin of the client's region. */
+ * that the workers run; of a client's limits, client_limits_look(). What is added is order (the
+ * best first), the shares of a weighted random choice, and the origin of the client's region. */
 #include "explain/explanation.h"
 
 #include "geo/country.h"
@@ -123,6 +123,15 @@ static void choose(struct explanation *e, const struct explain_query *q)
 	e->panic |= choice.panic;
 }
 
+static void look_at_limits(struct explanation *e, const struct explain_query *q)
+{
+	e->verdict = CLIENT_UNCOUNTED;
+	if (q->limits == NULL)
+		return;
+	e->limited = true;
+	e->verdict = client_limits_look(q->limits, q->client, q->now_ns, &e->connections);
+}
+
 int explain(const struct explain_query *q, struct explanation *ret)
 {
 	struct explanation e = {
@@ -142,8 +151,11 @@ int explain(const struct explain_query *q, struct explanation *ret)
 	e.rule = access_find(q->table->access, q->service->app, q->client, e.place.country);
 	e.panic = table_in_panic(q->table, e.app);
 	find_bound(&e, q);
+	look_at_limits(&e, q);
 	if (e.rule != NULL && !e.rule->allow)
 		e.error = -EACCES;
+	else if (e.verdict == CLIENT_AT_LIMIT || e.verdict == CLIENT_TOO_FAST)
+		e.error = -EDQUOT;
 	else
 		choose(&e, q);
 	err = judge_all(&e, q->now_ms);
@@ -178,6 +190,17 @@ static void why_no_winner(const struct explanation *e, char buf[WHY_MAX])
 	switch (e->error) {
 	case -EACCES:
 		snprintf(buf, WHY_MAX, "access rule %s denies this client", e->rule->id);
+		break;
+	case -EDQUOT:
+		if (e->verdict == CLIENT_AT_LIMIT)
+			snprintf(buf, WHY_MAX,
+			         "this client has %u connections, as many as one client may have, "
+			         "so one more is refused (client-conn-limit)",
+			         e->connections);
+		else
+			snprintf(buf, WHY_MAX,
+			         "this client has made as many connections lately as one client "
+			         "may, so one more is refused now (client-rate-limit)");
 		break;
 	case -EAGAIN:
 		if (e->may_wait)

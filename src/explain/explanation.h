@@ -5,6 +5,7 @@
 #define EXPLAIN_EXPLANATION_H
 
 #include "base/check.h"
+#include "route/client_limits.h"
 #include "route/policy.h"
 #include "route/queue.h"
 #include "route/table.h"
@@ -24,7 +25,9 @@ struct explain_query {
 	/* Of a running proxy; NULL where files are asked. */
 	struct affinity *affinity;
 	const struct queue *queue;
-	bool may_wait; /* there is a queue to wait in */
+	struct client_limits *limits; /* NULL: there are none */
+	uint64_t now_ns;              /* of the clock of the limits */
+	bool may_wait;                /* there is a queue to wait in */
 };
 
 /* Where the client's region came from. */
@@ -53,7 +56,9 @@ struct explanation {
 	struct candidate *candidates;       /* every backend: the best first, excluded ones last */
 	size_t candidate_count;
 	size_t best_count; /* the first so many are equally good; one of them is drawn by weight */
-	int error;         /* -EACCES: denied; else of policy_look(); 0: there is a winner */
+	/* -EACCES: denied; -EDQUOT: refused by a limit of the client; else of policy_look(); 0:
+	 * there is a winner. */
+	int error;
 	const struct backend *winner;
 	const struct backend *bound; /* the one that it had; NULL: none that is known */
 	bool from_affinity;          /* and that is why it won */
@@ -61,6 +66,9 @@ struct explanation {
 	bool live;                   /* of a running proxy: the next holds */
 	bool may_wait;
 	uint32_t waiting; /* in the queue, now */
+	bool limited;     /* clients have limits: the next two hold */
+	enum client_verdict verdict;
+	uint32_t connections; /* that the client has, now */
 };
 
 /* 0 or -ENOMEM. What is in the query outlives *ret. */

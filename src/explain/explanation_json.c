@@ -122,14 +122,31 @@ static json_t *routes_json(const struct explanation *e, const struct explain_sou
 	                 s->quarantined != NULL ? json_incref(s->quarantined) : json_null());
 }
 
+/* The limit that refuses the client, as the log names it; NULL: none does. */
+static const char *limit_word(enum client_verdict verdict)
+{
+	switch (verdict) {
+	case CLIENT_AT_LIMIT:
+		return "client-conn-limit";
+	case CLIENT_TOO_FAST:
+		return "client-rate-limit";
+	case CLIENT_COUNTED:
+	case CLIENT_UNCOUNTED:
+		break;
+	}
+	return NULL;
+}
+
 /* What only a running proxy knows. */
 static json_t *live_json(const struct explanation *e)
 {
 	if (!e->live)
 		return json_null();
-	return json_pack("{s:o, s:o, s:b, s:I}", "service", json_text(e->service->name), "bound",
-	                 json_text(e->bound != NULL ? e->bound->id : NULL), "panic", (int)e->panic,
-	                 "waiting", (json_int_t)e->waiting);
+	return json_pack("{s:o, s:o, s:b, s:I, s:o, s:o}", "service", json_text(e->service->name),
+	                 "bound", json_text(e->bound != NULL ? e->bound->id : NULL), "panic",
+	                 (int)e->panic, "waiting", (json_int_t)e->waiting, "client_connections",
+	                 e->limited ? json_integer(e->connections) : json_null(), "client_limit",
+	                 json_text(limit_word(e->verdict)));
 }
 
 json_t *explanation_json(const struct explanation *e, const struct explain_sources *s)

@@ -312,16 +312,21 @@ static void add(struct checker *c, struct target_map *m, const struct target *wa
 		target_adopt(t, c->live, c->continued);
 }
 
-/* A target that was there before. */
+/* NULL: the environment's. */
+static bool same_row(const struct health_check_row *a, const struct health_check_row *b)
+{
+	return a == NULL || b == NULL ? a == b : health_check_equal(a, b);
+}
+
+/* A target that was there before: its row is still there, as the table is that had it. */
 static void renew(struct target *t, const struct target *wanted, const struct check_spec *spec,
                   uint64_t now_ms)
 {
 	bool moved = !endpoint_equal(&t->addr, &wanted->addr);
-	bool same = !moved && t->digest == wanted->digest;
+	bool same = !moved && same_row(t->row, wanted->row);
 
 	t->row = wanted->row;
 	t->addr = wanted->addr;
-	t->digest = wanted->digest;
 	if (same) {
 		/* The texts of the old table are about to go. */
 		if (t->flight != NULL)
@@ -356,7 +361,6 @@ static void adopt_targets(struct checker *c, struct target_map *m, bool agents, 
 		};
 		struct check_spec spec;
 
-		wanted.digest = wanted.row != NULL ? health_check_digest(0, wanted.row) : 0;
 		if (!is_checked(b) || !spec_of(c, &wanted, &spec)) {
 			if (t != NULL)
 				drop(c, m, b->slot, true);

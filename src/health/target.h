@@ -28,7 +28,6 @@ struct target {
 	bool silent;                        /* an agent that has not answered the last time */
 	const struct health_check_row *row; /* of the present table; NULL: the environment alone */
 	struct endpoint addr;               /* of the backend */
-	uint64_t digest;                    /* of row */
 	struct check_state state;
 	uint64_t started_ms; /* the last probe */
 	uint64_t wanted_ms;  /* when the present one should have started */

@@ -47,6 +47,20 @@ static unsigned most_connections(const struct config *config, enum door_kind kin
 	return most[kind] != 0 ? most[kind] : (unsigned)config->api_max_conn;
 }
 
+uint32_t door_client_max_conn(const struct config *config, enum door_kind kind)
+{
+	switch (kind) {
+	case DOOR_API:
+		return (uint32_t)config->api_client_max_conn;
+	case DOOR_METRICS:
+		return (uint32_t)config->metrics_client_max_conn;
+	case DOOR_CONTROL: /* all are one */
+	case DOOR_COUNT:
+		break;
+	}
+	return 0;
+}
+
 int door_read(const struct config *config, enum door_kind kind, struct door *ret_door)
 {
 	struct door d = {.kind = kind, .fd = -1, .retry_ms = DOOR_RETRY_MS};
@@ -135,15 +149,18 @@ int door_open(struct door *d, struct site *site)
 
 static void complain(struct door *d, int err)
 {
+	char why[LISTEN_ERROR_MAX];
 	struct log_line l;
 
 	d->complained = true;
+	http_listen_explain(&d->listen, err, why);
 	log_begin(&l, d->optional ? LOG_WARN : LOG_ERROR, "api_not_listening");
 	log_str(&l, "door", door_word(d->kind));
 	log_str(&l, "addr", d->where);
-	log_errno(&l, err);
+	log_str(&l, "error", why);
 	if (d->optional)
-		log_fmt(&l, "advice", "the command line finds no proxy there: set %s=/PATH or off",
+		log_fmt(&l, "advice",
+		        "the command line does not find this process there: set %s=/PATH or off",
 		        door_option(d->kind));
 	log_end(&l);
 }

@@ -25,7 +25,7 @@ bool query_read(const struct request *q, const struct query_field *fields, size_
 		const struct query_field *f = find(fields, count, key);
 
 		if (f == NULL || f->to[0] != '\0') {
-			reply_problem(r, 400, NULL, "%.40s %s", key,
+			reply_problem(r, 400, key, "%.40s %s", key,
 			              f == NULL ? "is no parameter of this path" : "comes twice");
 			return false;
 		}
@@ -60,6 +60,15 @@ bool query_number(const char *key, const char *text, unsigned long least, unsign
 	return true;
 }
 
+bool query_true(const char *key, const char *text, bool *ret, struct reply *r)
+{
+	*ret = strcmp(text, "true") == 0;
+	if (*ret || text[0] == '\0')
+		return true;
+	reply_problem(r, 400, key, "%s must be true, or not be there", key);
+	return false;
+}
+
 bool query_prefix(const char *key, const char *text, struct prefix *ret, bool *ret_given,
                   struct reply *r)
 {
@@ -80,6 +89,14 @@ bool query_may_see(const struct request *q, const char *app, struct reply *r)
 	              app[0] != '\0' ? "the token does not cover this app"
 	                             : "the token covers some apps only: name one (app)");
 	return false;
+}
+
+void query_log_end(struct log_line *l, const struct request *q)
+{
+	for (size_t i = 0; i < q->query_count; i++)
+		log_str(l, q->query[i].key, q->query[i].value);
+	log_str(l, "by", q->token != NULL ? q->token->name : NULL);
+	log_end(l);
 }
 
 bool query_may_wait(const struct request *q, struct reply *r)

@@ -3,10 +3,10 @@
 #ifndef HTTP_REQUEST_H
 #define HTTP_REQUEST_H
 
-#include "http/auth.h"
 #include "http/door_kind.h"
 #include "http/pending.h"
 #include "http/router.h"
+#include "http/tokens.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,29 +1,31 @@
 /* The HTTP side: libmicrohttpd, run from the API's own loop. It reads request lines, headers and
- * bodies; this file decides what is let through, in this order: rate, route, method, browser,
- * token, size, type. So nobody without a token makes us keep a body.
+ * bodies; gate.c decides which are let through, a handler answers them, and this file carries the
+ * one to the other, there and back.
  *
  * libmicrohttpd's own timeout is for silence only, so a client that sends a byte now and then would
  * stay for ever: here each connection has a deadline for its request as a whole. An answer that has
  * no end (stream.h) has one for each piece of it.
  *
- * Where there are no tokens, being on this machine is what allows a request. A browser on this
- * machine is not: a page from elsewhere could make it send requests here. Those are told by their
- * Origin, and a name that was rebound to a local address by its Host. */
+ * A client may end its side behind its request (shutdown(SHUT_WR)). It is answered all the same
+ * where the answer comes at once, and by streams. Where it has to wait (pending.h) it may get
+ * nothing: libmicrohttpd reads once more when the connection is resumed, before it asks for the
+ * answer, and takes the client's end for that of the connection; nobody can tell it otherwise.
+ * Where request and end come together it does not see the end at all: so that is looked for here
+ * when the answer is out. */
 #include "http/server.h"
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "http/gate.h"
 #include "http/reply.h"
 #include "http/request.h"
 #include "http/stream.h"
-#include "route/client_limits.h"
 
 #include <errno.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 /* A chunked body that is too long is read so far, for the sake of an answer. */
@@ -33,13 +35,9 @@
 struct server {
 	struct site *site;
 	struct MHD_Daemon *daemon;
-	struct client_limits *rates;  /* NULL: no limit */
-	struct client_limits *places; /* of connections at one time; the same */
+	struct gate gate;
 	struct list connections;
 	struct list waiting; /* exchanges whose answers are pending */
-	enum door_kind door;
-	bool is_unix;
-	bool is_local;
 	int epoll_fd;
 	uint64_t sweep_ms;
 };
@@ -48,7 +46,8 @@ struct connection {
 	struct list node;
 	int fd;
 	struct ip peer;
-	bool counted;          /* in places */
+	bool counted;          /* by the gate */
+	bool busy;             /* a request of it is under way */
 	uint64_t since_ms;     /* it came, or its last request was over */
 	struct stream *stream; /* that it is being sent; NULL: none */
 };
@@ -135,7 +134,7 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection, struct repl
 	return queued;
 }
 
-/* ---- who may ---- */
+/* ---- requests ---- */
 
 static const char *header(struct MHD_Connection *connection, const char *name)
 {
@@ -149,122 +148,29 @@ static struct ip peer_of(const struct server *s, struct MHD_Connection *connecti
 		connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	struct endpoint peer = {0};
 
-	if (s->is_unix || info == NULL || info->client_addr == NULL ||
+	if (s->gate.options.is_unix || info == NULL || info->client_addr == NULL ||
 	    endpoint_from_sockaddr(info->client_addr, &peer) != 0)
 		memset(&peer, 0, sizeof(peer));
 	return peer.ip;
 }
 
-static bool too_fast(struct server *s, struct MHD_Connection *connection)
-{
-	struct ip peer = peer_of(s, connection);
-
-	if (s->rates == NULL)
-		return false;
-	switch (client_limits_enter(s->rates, &peer, clock_now_ns())) {
-	case CLIENT_COUNTED:
-		client_limits_leave(s->rates, &peer);
-		return false;
-	case CLIENT_UNCOUNTED:
-		return false;
-	default:
-		return true;
-	}
-}
-
-/* "127.0.0.1:8081", "[::1]", "localhost:8081": no name that somebody else could have given to this
- * machine. */
-static bool is_plain_host(const char *host)
-{
-	size_t name = strcspn(host, ":");
-
-	return host[0] == '[' || host[strspn(host, "0123456789.")] == '\0' ||
-	       (host[strspn(host, "0123456789.")] == ':' && name > 0) ||
-	       (name == 9 && strncasecmp(host, "localhost", 9) == 0);
-}
-
-/* Are tokens asked for here? */
-static bool has_tokens(const struct server *s)
-{
-	return s->door == DOOR_API && s->site->tokens != NULL;
-}
-
-static bool is_browsers(const struct server *s, struct MHD_Connection *connection,
-                        const char *method)
-{
-	const char *host = header(connection, "Host");
-	bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
-
-	if (has_tokens(s) || !s->is_local || s->is_unix)
-		return false;
-	return (!reads && header(connection, "Origin") != NULL) ||
-	       (host != NULL && !is_plain_host(host));
-}
-
-static bool has_json(struct MHD_Connection *connection)
-{
-	const char *type = header(connection, "Content-Type");
-	size_t len = type != NULL ? strcspn(type, "; \t") : 0;
-
-	return len == 16 && strncasecmp(type, "application/json", 16) == 0;
-}
-
-static bool declares_too_much(struct MHD_Connection *connection)
-{
-	const char *length = header(connection, "Content-Length");
-
-	return length != NULL && strtoull(length, NULL, 10) > REQUEST_BODY_MAX;
-}
-
-/* Everything that is known before the body. True: x->request is filled; false: r is. */
+/* Everything that is known before the body. True: q is filled; false: r is. */
 static bool let_in(struct server *s, struct MHD_Connection *connection, const char *method,
                    const char *path, struct request *q, struct reply *r)
 {
-	int err;
+	const struct request_head head = {
+		.peer = peer_of(s, connection),
+		.method = method,
+		.path = path,
+		.host = header(connection, "Host"),
+		.origin = header(connection, "Origin"),
+		.authorization = header(connection, "Authorization"),
+		.content_length = header(connection, "Content-Length"),
+		.content_type = header(connection, "Content-Type"),
+	};
 
-	if (too_fast(s, connection)) {
-		reply_problem(r, 429, NULL, "more than EDGEPROXY_API_RATE requests a second");
-		r->retry_after_secs = 1;
-		return false;
-	}
-	err = router_match(s->site->routes, s->site->route_count, method, path, s->door, &q->match);
-	if (err == -EINVAL)
-		reply_problem(r, 400, "id",
-		              "the id in the path must be 1..%d bytes, "
-		              "percent-encoded",
-		              BACKEND_ID_MAX);
-	else if (err == -EPERM) {
-		reply_problem(r, 405, NULL, "this path allows %s", q->match.allow);
-		r->allow = q->match.allow;
-	} else if (err != 0)
-		reply_problem(r, 404, NULL, "no such path; /openapi.json lists them");
-	if (err != 0)
-		return false;
-	if (is_browsers(s, connection, method)) {
-		reply_problem(r, 403, NULL,
-		              "without tokens, requests that pages of other sites "
-		              "may have made are refused");
-		return false;
-	}
-	if (has_tokens(s) && q->match.route->needs_token) {
-		q->token = tokens_find(s->site->tokens, header(connection, "Authorization"));
-		if (q->token == NULL) {
-			reply_problem(r, 401, NULL, "a bearer token is needed");
-			return false;
-		}
-	}
-	if (declares_too_much(connection)) {
-		reply_problem(r, 413, NULL, "a body may have at most %d bytes", REQUEST_BODY_MAX);
-		return false;
-	}
-	if (q->match.route->takes_json && !has_json(connection)) {
-		reply_problem(r, 415, NULL, "the body must be of Content-Type application/json");
-		return false;
-	}
-	return true;
+	return gate_let_in(&s->gate, &head, clock_now_ns(), q, r);
 }
-
-/* ---- requests ---- */
 
 struct collecting {
 	struct request *request;
@@ -347,6 +253,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
                                   size_t *data_size, void **context)
 {
 	struct server *s = arg;
+	struct connection *c = connection_of(connection);
 	struct exchange *x = *context;
 	struct reply r = {0};
 
@@ -356,10 +263,11 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		if (x == NULL)
 			return MHD_NO;
 		memset(&x->request, 0, sizeof(x->request));
-		x->request.door = s->door;
 		x->received = 0;
 		list_init(&x->node);
 		*context = x;
+		if (c != NULL)
+			c->busy = true;
 		if (let_in(s, connection, method, url, &x->request, &r))
 			return MHD_YES;
 		return send_reply(connection, &r);
@@ -389,21 +297,18 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 		x->request.pending->drop(x->request.pending);
 	free(x);
 	*context = NULL;
-	if (c != NULL)
-		c->since_ms = clock_now_ms();
+	if (c == NULL)
+		return;
+	c->busy = false;
+	c->since_ms = clock_now_ms();
 }
 
 /* One address cannot have all the connections that there may be. One too many is ended before it
  * has said anything: libmicrohttpd sees the end of the stream. */
 static void take_place(struct server *s, struct MHD_Connection *connection, struct connection *c)
 {
-	enum client_verdict verdict = CLIENT_UNCOUNTED;
-
 	c->peer = peer_of(s, connection);
-	if (s->places != NULL && !s->is_unix)
-		verdict = client_limits_enter(s->places, &c->peer, clock_now_ns());
-	c->counted = verdict == CLIENT_COUNTED;
-	if (verdict == CLIENT_AT_LIMIT)
+	if (!gate_enter(&s->gate, &c->peer, clock_now_ns(), &c->counted))
 		(void)shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -417,7 +322,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		if (c != NULL)
 			list_remove(&c->node);
 		if (c != NULL && c->counted)
-			client_limits_leave(s->places, &c->peer);
+			gate_leave(&s->gate, &c->peer);
 		free(c);
 		return;
 	}
@@ -425,6 +330,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 	if (c == NULL)
 		return; /* it still has libmicrohttpd's own timeout */
 	c->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	c->busy = false;
 	c->since_ms = clock_now_ms();
 	c->stream = NULL;
 	list_push_back(&s->connections, &c->node);
@@ -442,55 +348,22 @@ static size_t leave_encoded(void *arg, struct MHD_Connection *connection, char *
 
 /* ---- life ---- */
 
-/* Limits of one address; 0: any number. */
-static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint64_t seed)
-{
-	return client_limits_new(&(struct client_limits_options){
-		.max_entries = SERVER_CLIENTS_MAX,
-		.max_conn = max_conn,
-		.rate = rate,
-		.period_ns = 1000000000,
-		.v4_bits = 32,
-		.v6_bits = 64,
-		.seed = seed,
-	});
-}
-
-static int make_all_limits(struct server *s)
-{
-	uint32_t rate = (uint32_t)s->site->config->api_rate;
-	uint32_t max_conn = (uint32_t)s->site->config->api_client_max_conn;
-
-	if (s->door != DOOR_API)
-		return 0;
-	if (rate != 0)
-		s->rates = make_limits(0, rate, s->site->seed);
-	if (max_conn != 0)
-		s->places = make_limits(max_conn, 0, s->site->seed);
-	return (rate != 0 && s->rates == NULL) || (max_conn != 0 && s->places == NULL) ? -ENOMEM
-	                                                                               : 0;
-}
-
-static void free_limits(struct server *s)
-{
-	client_limits_free(s->rates);
-	client_limits_free(s->places);
-}
-
 int server_new(const struct server_options *options, struct server **ret_server)
 {
+	const struct gate_options gate = {
+		.site = options->site,
+		.door = options->door,
+		.is_unix = options->is_unix,
+		.is_local = options->is_local,
+	};
 	struct server *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return -ENOMEM;
 	s->site = options->site;
-	s->door = options->door;
-	s->is_unix = options->is_unix;
-	s->is_local = options->is_local;
 	list_init(&s->connections);
 	list_init(&s->waiting);
-	if (make_all_limits(s) != 0) {
-		free_limits(s);
+	if (gate_init(&s->gate, &gate) != 0) {
 		free(s);
 		return -ENOMEM;
 	}
@@ -503,7 +376,7 @@ int server_new(const struct server_options *options, struct server **ret_server)
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK,
 		leave_encoded, NULL, MHD_OPTION_END);
 	if (s->daemon == NULL) {
-		free_limits(s);
+		gate_done(&s->gate);
 		free(s);
 		return -EIO;
 	}
@@ -528,7 +401,7 @@ void server_free(struct server *s)
 	while (!list_empty(&s->waiting))
 		release(s, list_entry(s->waiting.next, struct exchange, node));
 	MHD_stop_daemon(s->daemon);
-	free_limits(s);
+	gate_done(&s->gate);
 	free(s);
 }
 
@@ -558,6 +431,16 @@ static uint64_t waiting_since_ms(const struct connection *c, uint64_t now_ms)
 	return c->stream->asleep ? now_ms : c->stream->moved_ms;
 }
 
+/* Has the client ended its side, with nothing left that it might ask? What libmicrohttpd has read
+ * already it has handled long before SWEEP_MS are over. */
+static bool is_done(const struct connection *c, uint64_t now_ms)
+{
+	char byte;
+
+	return !c->busy && now_ms - c->since_ms >= SWEEP_MS &&
+	       recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 /* libmicrohttpd sees the end of the stream, and lets go. */
 static void sweep(struct server *s)
 {
@@ -567,7 +450,7 @@ static void sweep(struct server *s)
 	for (struct list *l = s->connections.next; l != &s->connections; l = l->next) {
 		struct connection *c = list_entry(l, struct connection, node);
 
-		if (now_ms - waiting_since_ms(c, now_ms) >= SERVER_REQUEST_MS)
+		if (now_ms - waiting_since_ms(c, now_ms) >= SERVER_REQUEST_MS || is_done(c, now_ms))
 			(void)shutdown(c->fd, SHUT_RDWR);
 	}
 }

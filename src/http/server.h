@@ -15,8 +15,6 @@
 #define SERVER_REQUEST_MS 10000
 /* Bytes of a request's line and headers, and of an answer's headers. */
 #define SERVER_HEADERS_MAX 16384
-/* Addresses of which the rate is remembered. */
-#define SERVER_CLIENTS_MAX 4096
 
 struct server;
 

@@ -4,8 +4,8 @@
 #define HTTP_SITE_H
 
 #include "config/config.h"
-#include "http/auth.h"
 #include "http/router.h"
+#include "http/tokens.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #define CODE_LEAST 100
 #define CODE_MOST 599
@@ -65,6 +66,13 @@ char *status_set_format(const struct status_set *set, char buf[STATUS_SET_TEXT_M
 	}
 	CHECK(n < STATUS_SET_TEXT_MAX);
 	return buf;
+}
+
+bool status_set_equal(const struct status_set *a, const struct status_set *b)
+{
+	return a->count == b->count &&
+	       memcmp(a->first, b->first, a->count * sizeof(a->first[0])) == 0 &&
+	       memcmp(a->last, b->last, a->count * sizeof(a->last[0])) == 0;
 }
 
 bool status_set_has(const struct status_set *set, unsigned status)

@@ -22,6 +22,7 @@ struct status_set {
 MUST_CHECK int status_set_parse(const char *text, struct status_set *ret_set);
 /* As it is parsed; "" for an empty set. Returns buf. */
 char *status_set_format(const struct status_set *set, char buf[STATUS_SET_TEXT_MAX]);
+bool status_set_equal(const struct status_set *a, const struct status_set *b);
 bool status_set_has(const struct status_set *set, unsigned status);
 
 #endif

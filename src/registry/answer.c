@@ -5,8 +5,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/auth.h"
 #include "http/etag.h"
+#include "http/tokens.h"
+#include "route/rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -91,6 +92,14 @@ static json_t *secs_or_null(bool known, int64_t secs)
 	return known ? json_integer(secs > 0 ? secs : 0) : json_null();
 }
 
+/* A row with a word that is none is not routed by: what it shows is what it would be without. */
+static const char *state_word(const char *text)
+{
+	enum admin_state state;
+
+	return admin_state_word(admin_state_parse(text, &state) == 0 ? state : STATE_READY);
+}
+
 json_t *answer_row(const struct registrar *g, const struct backend_record *b)
 {
 	const struct registration *e = registry_find(g->registry, b->id);
@@ -102,10 +111,8 @@ json_t *answer_row(const struct registrar *g, const struct backend_record *b)
 		answer_text(b->region), "ip", answer_text(b->ip), "port", (json_int_t)b->port,
 		"country", answer_text(b->country), "weight", (json_int_t)b->weight, "soft_limit",
 		(json_int_t)b->soft_limit, "hard_limit", (json_int_t)b->hard_limit, "healthy",
-		(int)b->healthy, "state",
-		strcmp(b->state, "drain") == 0 || strcmp(b->state, "maint") == 0 ? b->state
-										 : "ready",
-		"registered", (int)b->registered, "last_heartbeat_secs",
+		(int)b->healthy, "state", state_word(b->state), "registered", (int)b->registered,
+		"last_heartbeat_secs",
 		secs_or_null(heard, heard ? (int64_t)((clock_now_ms() - e->last_ms) / 1000) : 0),
 		"registered_secs",
 		secs_or_null(b->registered, (int64_t)time(NULL) - b->registered_at), "connections",

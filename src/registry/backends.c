@@ -42,7 +42,7 @@ static void list_row(void *arg, const struct backend_record *b)
 
 void backends_list(struct registrar *g, const struct request *q, struct reply *r)
 {
-	struct list_query l = {0};
+	struct list_query l;
 	struct backend_filter f = {0};
 	struct listing listing = {.g = g, .hash = BACKEND_RECORD_HASH_BEGIN};
 	const char *apps[TOKEN_APPS_MAX];
@@ -88,7 +88,7 @@ void backends_list(struct registrar *g, const struct request *q, struct reply *r
 
 /* ---- admin states ---- */
 
-void backends_set_state(struct registrar *g, const struct request *q, const char *state,
+void backends_set_state(struct registrar *g, const struct request *q, enum admin_state state,
                         struct reply *r)
 {
 	struct backend_record b;
@@ -100,7 +100,7 @@ void backends_set_state(struct registrar *g, const struct request *q, const char
 	log_begin(&l, LOG_INFO, "backend_state");
 	log_str(&l, "backend", b.id);
 	log_str(&l, "app", b.app);
-	log_str(&l, "state", state);
+	log_str(&l, "state", admin_state_word(state));
 	log_str(&l, "by", q->token != NULL ? q->token->name : NULL);
 	log_end(&l);
 	answer_backend(g, q, b.id, 200, r);

@@ -6,17 +6,17 @@
 
 #include "base/clock.h"
 #include "control/db_error.h"
+#include "control/db_path.h"
 #include "control/fingerprint.h"
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct database {
 	char *path;
-	char *open_path; /* for SQLite: never looks like ":memory:" or a URI */
+	char *open_path; /* for SQLite (control/db_path.h) */
 	sqlite3 *db;     /* NULL: not open */
 	dev_t dev;       /* what db has open */
 	ino_t ino;
@@ -33,10 +33,9 @@ int database_new(const char *path, struct database **ret_database)
 	if (d == NULL)
 		return -ENOMEM;
 	d->path = strdup(path);
-	if (d->path == NULL ||
-	    asprintf(&d->open_path, "%s%s", path[0] == '/' ? "" : "./", path) < 0) {
-		free(d->path);
-		free(d);
+	d->open_path = db_path_new(path);
+	if (d->path == NULL || d->open_path == NULL) {
+		database_free(d);
 		return -ENOMEM;
 	}
 	*ret_database = d;

@@ -16,7 +16,7 @@ struct list_query {
 	char limit[8];
 };
 
-/* l must be zeroes. False after it has answered; *f gets its texts from l. */
+/* False after it has answered; *f gets its texts from l. */
 MUST_CHECK bool list_query_parse(const struct request *q, struct list_query *l,
                                  struct backend_filter *f, struct reply *r);
 

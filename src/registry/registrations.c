@@ -89,13 +89,7 @@ static bool write_registration(struct registrar *g, const struct request *q, con
 		return false;
 	}
 	err = writer_register(g->writer, wanted, (int64_t)time(NULL), &ret->changed);
-	if (err == 0)
-		err = writer_commit(g->writer);
-	else
-		writer_rollback(g->writer);
-	if (err != 0)
-		answer_database(g, r, err);
-	return err == 0;
+	return change_end(g, err, r);
 }
 
 /* 0; an answer has been given otherwise. */
@@ -140,7 +134,6 @@ static bool register_backend(struct registrar *g, const struct request *q, const
 	}
 	if (!write_registration(g, q, path_id, wanted, ret, r))
 		return false;
-	answer_database_state(g, 0);
 	if (registry_add(g->registry, wanted->id, wanted->app, clock_now_ms()) != 0) {
 		/* It is in the database, so the next synchronisation brings it here. */
 		reply_problem(r, 503, NULL, "out of memory");

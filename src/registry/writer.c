@@ -215,19 +215,18 @@ int writer_set_late(struct writer *w, const char *id, bool late)
 	return err;
 }
 
-int writer_set_state(struct writer *w, const char *id, const char *state)
+int writer_set_state(struct writer *w, const char *id, enum admin_state state)
 {
-	bool ready = strcmp(state, "ready") == 0;
 	int err = 0;
 
-	if (!ready)
+	if (state != STATE_READY)
 		err = add_column(w, &w->rows.has_state,
 		                 "ALTER TABLE backends ADD COLUMN state TEXT");
 	if (err == 0 && w->rows.has_state)
 		err = database_run(
 			w->database,
 			"UPDATE backends SET state = ?1 WHERE id = ?2 AND state IS NOT ?1", "tt",
-			state, id);
+			admin_state_word(state), id);
 	return err;
 }
 

@@ -10,6 +10,7 @@
 #include "registry/backend_record.h"
 #include "registry/backend_rows.h"
 #include "registry/registration_request.h"
+#include "route/rows.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,8 +47,7 @@ MUST_CHECK int writer_register(struct writer *w, const struct registration_reque
                                int64_t now_unix, bool *ret_changed);
 /* Of a registration: healthy again, or not because it is late. */
 MUST_CHECK int writer_set_late(struct writer *w, const char *id, bool late);
-/* state: "ready", "drain", "maint". */
-MUST_CHECK int writer_set_state(struct writer *w, const char *id, const char *state);
+MUST_CHECK int writer_set_state(struct writer *w, const char *id, enum admin_state state);
 /* deleted = 1; the row goes in writer_purge(). */
 MUST_CHECK int writer_delete(struct writer *w, const char *id, int64_t now_unix);
 /* Of this POP's registrations. */

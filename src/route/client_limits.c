@@ -189,7 +189,7 @@ static uint32_t find_or_add(const struct client_limits *c, struct shard *s,
 	return i;
 }
 
-/* What both operations begin with: the key, and its shard, locked. */
+/* What all operations begin with: the key, and its shard, locked. */
 static struct shard *enter(struct client_limits *c, const struct ip *client, uint64_t ret_key[2])
 {
 	struct ip masked = ip_masked(client, c->options.v4_bits, c->options.v6_bits);
@@ -244,6 +244,23 @@ void client_limits_leave(struct client_limits *c, const struct ip *client)
 	if (--s->entries[i].connections == 0)
 		idle_push(s, i);
 	pthread_mutex_unlock(&s->lock);
+}
+
+enum client_verdict client_limits_look(struct client_limits *c, const struct ip *client,
+                                       uint64_t now_ns, uint32_t *ret_count)
+{
+	enum client_verdict verdict = CLIENT_COUNTED; /* who is not known has a whole bucket */
+	uint64_t key[2];
+	struct shard *s = enter(c, client, key);
+	uint32_t i = find(c, s, key);
+
+	if (i != NONE)
+		verdict = judge(c, &s->entries[i], now_ns);
+	else if (s->count == s->max && s->entries[HEAD].newer == HEAD)
+		verdict = CLIENT_UNCOUNTED;
+	*ret_count = i != NONE ? s->entries[i].connections : 0;
+	pthread_mutex_unlock(&s->lock);
+	return verdict;
 }
 
 uint32_t client_limits_count(struct client_limits *c)

@@ -46,6 +46,10 @@ MUST_CHECK enum client_verdict client_limits_enter(struct client_limits *c, cons
                                                    uint64_t now_ns);
 /* One that was counted has gone. */
 void client_limits_leave(struct client_limits *c, const struct ip *client);
+/* What client_limits_enter() would say, with how many connections the client has in *ret_count; a
+ * look that changes nothing and that nobody remembers. */
+MUST_CHECK enum client_verdict client_limits_look(struct client_limits *c, const struct ip *client,
+                                                  uint64_t now_ns, uint32_t *ret_count);
 /* Clients that are remembered now. */
 uint32_t client_limits_count(struct client_limits *c);
 

@@ -1,9 +1,7 @@
-/* Rows of health_checks: copies, order, digest. The most specific row for a backend counts, and
- * counts whole: it is not mixed with the others that would also apply, so that one look at one row
- * says how a backend is checked. */
+/* Rows of health_checks: copies, order, differences. The most specific row for a backend counts,
+ * and counts whole: it is not mixed with the others that would also apply, so that one look at one
+ * row says how a backend is checked. */
 #include "route/health_check.h"
-
-#include "base/hash.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -95,46 +93,33 @@ const struct health_check_row *health_check_find(const struct health_check_row *
 	return NULL;
 }
 
-/* ---- digest ---- */
+/* ---- differences ---- */
 
-static uint64_t digest_number(uint64_t digest, uint64_t value)
+static bool same_target(const struct health_check_row *a, const struct health_check_row *b)
 {
-	return hash_mix(digest * 0x9e3779b97f4a7c15u + value + 1);
+	return compare(a, b) == 0;
 }
 
-static uint64_t digest_text(uint64_t digest, const char *text)
+static bool same_timing(const struct health_check_row *a, const struct health_check_row *b)
 {
-	size_t len;
-
-	if (text == NULL)
-		return digest_number(digest, UINT64_MAX);
-	len = strlen(text);
-	return hash_bytes(text, len, digest_number(digest, len));
+	return a->inter_ms == b->inter_ms && a->fastinter_ms == b->fastinter_ms &&
+	       a->downinter_ms == b->downinter_ms && a->timeout_ms == b->timeout_ms &&
+	       a->rise == b->rise && a->fall == b->fall && a->grace_ms == b->grace_ms;
 }
 
-uint64_t health_check_digest(uint64_t digest, const struct health_check_row *row)
+static bool same_request(const struct health_check_row *a, const struct health_check_row *b)
 {
-	const uint64_t numbers[] = {
-		row->type,
-		row->port,
-		(uint64_t)row->send_proxy,
-		row->inter_ms,
-		row->fastinter_ms,
-		row->downinter_ms,
-		row->timeout_ms,
-		row->rise,
-		row->fall,
-		(uint64_t)row->grace_ms,
-		row->agent_port,
-		row->agent_inter_ms,
-	};
-	const char *const texts[] = {row->backend, row->app,         row->method,  row->path,
-	                             row->host,    row->expect_body, row->service, row->script};
-	char statuses[STATUS_SET_TEXT_MAX];
+	return compare_texts(a->method, b->method) == 0 && compare_texts(a->path, b->path) == 0 &&
+	       compare_texts(a->host, b->host) == 0 &&
+	       status_set_equal(&a->expect_status, &b->expect_status) &&
+	       compare_texts(a->expect_body, b->expect_body) == 0 &&
+	       compare_texts(a->service, b->service) == 0 &&
+	       compare_texts(a->script, b->script) == 0;
+}
 
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		digest = digest_number(digest, numbers[i]);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		digest = digest_text(digest, texts[i]);
-	return digest_text(digest, status_set_format(&row->expect_status, statuses));
+bool health_check_equal(const struct health_check_row *a, const struct health_check_row *b)
+{
+	return same_target(a, b) && a->type == b->type && a->port == b->port &&
+	       a->send_proxy == b->send_proxy && same_timing(a, b) && same_request(a, b) &&
+	       a->agent_port == b->agent_port && a->agent_inter_ms == b->agent_inter_ms;
 }

@@ -8,6 +8,7 @@
 #include "net/status_set.h"
 #include "route/limits.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -59,7 +60,7 @@ void health_checks_sort(struct health_check_row *rows, size_t count);
 const struct health_check_row *health_check_find(const struct health_check_row *rows, size_t count,
                                                  const char *backend, const char *app);
 
-/* Equal digests mean that nothing differs. */
-uint64_t health_check_digest(uint64_t digest, const struct health_check_row *row);
+/* For the same, and in the same way. */
+bool health_check_equal(const struct health_check_row *a, const struct health_check_row *b);
 
 #endif

@@ -78,15 +78,19 @@ void live_release(struct live *l, uint32_t slot);
 /* What has been seen of a backend that speaks against new clients, whatever its row says. Each is
  * set and cleared by one owner, in any thread; a slot given to another backend has none. Before its
  * owners start, the control thread may set what an earlier process has seen. */
-enum live_fault {
-	LIVE_CHECK_DOWN = 1 << 0, /* active health checks: the health thread */
-	LIVE_EJECTED = 1 << 1,    /* outlier detection: the control thread */
-	LIVE_AGENT_DOWN = 1 << 2, /* what the backend's agent said: the health thread */
-	LIVE_AGENT_DRAIN = 1 << 3,
-	LIVE_AGENT_MAINT = 1 << 4,
+enum live_fault_bit {
+#define LIVE_FAULT(name, word) LIVE_FAULT_##name,
+#include "route/live_fault.def"
+#undef LIVE_FAULT
+	LIVE_FAULTS
 };
 
-#define LIVE_FAULTS 5
+enum live_fault {
+#define LIVE_FAULT(name, word) LIVE_##name = 1 << LIVE_FAULT_##name,
+#include "route/live_fault.def"
+#undef LIVE_FAULT
+};
+
 /* Of the fault 1 << bit: the word that explain has for it. */
 const char *live_fault_word(unsigned bit);
 
@@ -99,6 +103,10 @@ unsigned live_faults(const struct live *l, uint32_t slot);
 /* Changes whenever a fault of any slot really does. Who reads a version and then the faults will
  * see a later change by a later version. */
 uint32_t live_fault_version(const struct live *l);
+
+/* Changes with whatever of a slot a later process should know: a fault, the weight percentage, a
+ * grace, the beginning and the end of a ramp. */
+uint32_t live_mark_version(const struct live *l);
 
 /* An ejected backend is tried by a few clients before it counts as sound again: so many may still
  * come. Control thread; 0..255. */

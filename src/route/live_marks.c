@@ -17,6 +17,16 @@ static struct slot *slot_at(const struct live *l, uint32_t slot)
 	return &l->slots[slot];
 }
 
+static void note_change(struct live *l)
+{
+	atomic_fetch_add_explicit(&l->mark_version, 1, memory_order_release);
+}
+
+uint32_t live_mark_version(const struct live *l)
+{
+	return atomic_load_explicit(&l->mark_version, memory_order_acquire);
+}
+
 void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool on)
 {
 	_Atomic uint8_t *faults = &slot_at(l, slot)->faults;
@@ -25,14 +35,19 @@ void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool o
 	                    : atomic_fetch_and_explicit(faults, (uint8_t)~bit,
 	                                                memory_order_relaxed);
 
-	if (((before & bit) != 0) != on)
-		atomic_fetch_add_explicit(&l->fault_version, 1, memory_order_release);
+	if (((before & bit) != 0) == on)
+		return;
+	atomic_fetch_add_explicit(&l->fault_version, 1, memory_order_release);
+	note_change(l);
 }
 
 const char *live_fault_word(unsigned bit)
 {
-	static const char *const words[LIVE_FAULTS] = {"check-down", "ejected", "agent-down",
-	                                               "agent-drain", "agent-maint"};
+	static const char *const words[] = {
+#define LIVE_FAULT(name, word) word,
+#include "route/live_fault.def"
+#undef LIVE_FAULT
+	};
 
 	CHECK(bit < LIVE_FAULTS);
 	return words[bit];
@@ -46,8 +61,9 @@ unsigned live_faults(const struct live *l, uint32_t slot)
 void live_set_weight_percent(struct live *l, uint32_t slot, unsigned percent)
 {
 	CHECK(percent <= 100);
-	atomic_store_explicit(&slot_at(l, slot)->weight_percent, (uint8_t)percent,
-	                      memory_order_relaxed);
+	if (atomic_exchange_explicit(&slot_at(l, slot)->weight_percent, (uint8_t)percent,
+	                             memory_order_relaxed) != percent)
+		note_change(l);
 }
 
 unsigned live_weight_percent(const struct live *l, uint32_t slot)
@@ -111,8 +127,12 @@ bool live_admit(struct live *l, uint32_t slot)
 
 void live_set_ramp(struct live *l, uint32_t slot, uint8_t percent)
 {
+	uint8_t before;
+
 	CHECK(percent < 100);
-	atomic_store_explicit(&slot_at(l, slot)->ramp, percent, memory_order_relaxed);
+	before = atomic_exchange_explicit(&slot_at(l, slot)->ramp, percent, memory_order_relaxed);
+	if ((before == LIVE_NO_RAMP) != (percent == LIVE_NO_RAMP))
+		note_change(l);
 }
 
 uint8_t live_ramp(const struct live *l, uint32_t slot)
@@ -122,8 +142,11 @@ uint8_t live_ramp(const struct live *l, uint32_t slot)
 
 void live_set_grace(struct live *l, uint32_t slot, uint64_t until_ms)
 {
-	atomic_store_explicit(&slot_at(l, slot)->grace_until_s, (uint32_t)((until_ms + 999) / 1000),
-	                      memory_order_relaxed);
+	uint32_t until_s = (uint32_t)((until_ms + 999) / 1000);
+
+	if (atomic_exchange_explicit(&slot_at(l, slot)->grace_until_s, until_s,
+	                             memory_order_relaxed) != until_s)
+		note_change(l);
 }
 
 uint64_t live_grace_ms(const struct live *l, uint32_t slot, uint64_t now_ms)

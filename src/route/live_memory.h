@@ -51,6 +51,7 @@ struct live {
 	_Atomic uint64_t *failed; /* a bit a slot: has failed since the control thread looked */
 	_Atomic uint32_t slot_end;
 	_Atomic uint32_t fault_version;
+	_Atomic uint32_t mark_version;
 
 	/* The control thread's. */
 	uint32_t *buckets; /* heads of chains of slots, by id; a power of two */

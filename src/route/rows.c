@@ -9,6 +9,26 @@
 /* Room that an array has from its first row on; then it doubles. */
 #define ROOM_MIN 16
 
+const char *admin_state_word(enum admin_state state)
+{
+	static const char *const words[ADMIN_STATES] = {
+		[STATE_READY] = "ready", [STATE_DRAIN] = "drain", [STATE_MAINT] = "maint"};
+
+	CHECK((size_t)state < ADMIN_STATES);
+	return words[state];
+}
+
+int admin_state_parse(const char *word, enum admin_state *ret_state)
+{
+	for (int i = 0; i < ADMIN_STATES; i++) {
+		if (strcmp(word, admin_state_word((enum admin_state)i)) == 0) {
+			*ret_state = (enum admin_state)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 void route_rows_init(struct route_rows *rows)
 {
 	memset(rows, 0, sizeof(*rows));
@@ -188,7 +208,7 @@ static bool same_country_region(const struct country_region_row *a,
 
 static bool same_check(const struct health_check_row *a, const struct health_check_row *b)
 {
-	return health_check_digest(0, a) == health_check_digest(0, b);
+	return health_check_equal(a, b);
 }
 
 static bool same_access_rule(const struct access_rule_row *a, const struct access_rule_row *b)

@@ -16,6 +16,12 @@
 #include <stdint.h>
 
 enum admin_state { STATE_READY, STATE_DRAIN, STATE_MAINT };
+#define ADMIN_STATES 3
+
+/* As the database, the API and the command line have it. */
+const char *admin_state_word(enum admin_state state);
+/* 0 or -EINVAL. */
+MUST_CHECK int admin_state_parse(const char *word, enum admin_state *ret_state);
 
 struct backend_row {
 	const char *id;

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 import harness  # noqa: E402
+from peers import Identity  # noqa: E402
 
 
 def pytest_configure(config):
@@ -76,6 +77,32 @@ def start(db):
         print(f"log of process {one.pid}:\n{one.log.tail()}")
     if problems:
         raise problems[0]
+
+
+@pytest.fixture
+def pair(db, peer):
+    """Two backends that are equally good, by id."""
+    backends = {id: peer(Identity, id) for id in ("sa-1", "sa-2")}
+    for id, backend in backends.items():
+        db.add(id, backend)
+    return backends
+
+
+@pytest.fixture
+def serve(db, start):
+    """serve(backend, mode) is a proxy in front of that one backend."""
+    def make(backend, mode, **env):
+        db.add("only", backend)
+        return start(EDGEPROXY_RELAY_MODE=mode, **env)
+    return make
+
+
+@pytest.fixture
+def state(tmp_path):
+    """For EDGEPROXY_STATE_DIR."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(params=["copy", "splice"])

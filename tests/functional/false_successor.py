@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Pretends to be a new edgeproxy, up to a step: FALSE_STEP is "hello", "ready", "taken" or "go", and
-FALSE_END is "exit" or "hang"; or all of it, but that the old process hears in one moment that this
+FALSE_END is "exit" or "hang"; or one that accepts just when its time is over ("late"); or all of it, but that the old process hears in one moment that this
 one accepts and that it is to stop ("stopped"). Put in the place of the program by test_upgrade.py."""
 
 import array
@@ -9,6 +9,10 @@ import signal
 import socket
 import struct
 import sys
+import time
+
+# SUCCESSOR_ANSWER_MS, two turns of the old one's loop, and less than it would wait for an exit.
+LATE_SECS = 5.12
 
 HELLO, COUNTS, SOCKETS, START, READY, STATE, TAKEN, GO, ACCEPTING = range(1, 10)
 signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a successor begins with the proxy's mask
@@ -43,6 +47,7 @@ WIRE_BYTES = int(os.environ["FALSE_WIRE_BYTES"])
 say(HELLO)
 end("hello")
 counts = hear(COUNTS)
+listening = hear(SOCKETS)
 hear(START)
 own = os.memfd_create("own")
 size = os.fstat(counts[0]).st_size
@@ -54,6 +59,15 @@ hear(STATE)
 say(TAKEN)
 end("taken")
 hear(GO)
+if os.environ["FALSE_STEP"] == "late":
+    time.sleep(LATE_SECS)
+    say(ACCEPTING)
+    with socket.socket(fileno=listening[0]) as sock:
+        sock.setblocking(True)
+        while True:
+            held = sock.accept()[0]
+            held.sendall(b"late\n")
+            os.dup(held.fileno())  # for as long as this process lives
 end("go")
 # The old process sleeps meanwhile, so that it finds both at once when it wakes.
 os.kill(os.getppid(), signal.SIGSTOP)

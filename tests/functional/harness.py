@@ -5,6 +5,7 @@ database, its log, its exit status, and what /proc says of it. Nothing here wait
 waits for a condition, with a bound that is only there so that a failure ends."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -385,6 +386,24 @@ def split_addr(text):
     """"host:port" or "[host]:port" as (host, port)."""
     host, port = text.rsplit(":", 1)
     return host.strip("[]"), int(port)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=PATIENCE_SECS)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def http_connection(where):
+    """To a door of the API, as the log names it: "host:port" or "unix:path"."""
+    if where.startswith("unix:"):
+        return UnixConnection(where.removeprefix("unix:"))
+    return http.client.HTTPConnection(*split_addr(where), timeout=PATIENCE_SECS)
 
 
 def join_addr(addr):

@@ -1,12 +1,10 @@
 """Reads what /metrics answers, strictly: what Prometheus would refuse is an error here too."""
 
-import http.client
 import re
 import shutil
-import socket
 import subprocess
 
-from harness import ROOT, split_addr
+from harness import ROOT, http_connection
 
 PROMTOOL = shutil.which("promtool")
 ROW = re.compile(r'^METRIC\((\w+), "(\w+)", (\w+), "(\w*)",\s*"([\w,]*)",\s*"([^"]*)"\)', re.M)
@@ -81,25 +79,13 @@ class Exposition:
                    if labels.items() <= found.items())
 
 
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=60)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(self.path)
-
-
 class Scraper:
     """A monitor with one connection that stays open."""
 
     def __init__(self, proxy, door="metrics", headers=(), since=0):
         where = proxy.wait_event("api_listening", lambda e: e["door"] == door, since=since)["addr"]
         self.headers = dict(headers)
-        self.http = (UnixConnection(where[5:]) if where.startswith("unix:")
-                     else http.client.HTTPConnection(*split_addr(where), timeout=60))
+        self.http = http_connection(where)
 
     def request(self, method="GET", path="/metrics"):
         self.http.request(method, path, headers=self.headers)

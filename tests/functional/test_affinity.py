@@ -9,15 +9,6 @@ from harness import BR, until
 from peers import Identity, Refusing
 
 
-@pytest.fixture
-def pair(db, peer):
-    """Two backends that are equally good, by id."""
-    backends = {id: peer(Identity, id) for id in ("sa-1", "sa-2")}
-    for id, backend in backends.items():
-        db.add(id, backend)
-    return backends
-
-
 def visit(proxy, src, **how):
     """The session line of a client that came, got its label, and left."""
     mark = proxy.mark()

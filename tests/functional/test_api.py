@@ -1,7 +1,6 @@
 """The registration API against the real binary: every route, every error, and clients beside it."""
 
 import contextlib
-import http.client
 import json
 import re
 import signal
@@ -12,23 +11,12 @@ import threading
 import pytest
 
 import openapi
-from harness import ROOT, run_cli, split_addr, until
+from harness import ROOT, http_connection, run_cli, split_addr, until
 from peers import Echo, Identity
 
 SECRET, OTHER = "s3cret-of-everything-01", "s3cret-of-web-only-002"
 DOCUMENT = json.loads((ROOT / "src" / "api" / "openapi.json").read_text())
 PROMISED = openapi.Document(DOCUMENT)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=60)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(self.path)
 
 
 class Api:
@@ -40,9 +28,7 @@ class Api:
         self.seen = set()
 
     def connection(self):
-        if self.where.startswith("unix:"):
-            return UnixConnection(self.where[5:])
-        return http.client.HTTPConnection(*split_addr(self.where), timeout=60)
+        return http_connection(self.where)
 
     @property
     def addr(self):

@@ -208,7 +208,7 @@ def test_many_are_ended_by_a_filter_that_was_confirmed(pair, up, cli):
         mine = hold(proxy, stack, BR, 3)
         theirs = hold(proxy, stack, US, 3)
         assert "end which?" in cli("sessions", "end", status=2)
-        assert "end which?" in cli("sessions", "end", "--yes", "--limit", "5", status=2)
+        assert "end which?" in cli("sessions", "end", "--yes", status=2)
         assert "say --yes" in cli("sessions", "end", "--backend", "us-1", status=1)
         assert all(alive(sock) for sock in mine + theirs)
         assert cli("sessions", "end", "--backend", "us-1", "--yes").startswith("ended: 3 sessions")
@@ -343,6 +343,40 @@ def test_explain_takes_nothing(pair, db, up, cli):
             assert "behind 1" in " ".join(cli("explain", US).split())
 
 
+def test_explain_knows_the_limits_of_one_client(pair, db, up, cli):
+    proxy = up(EDGEPROXY_CLIENT_MAX_CONN=2, EDGEPROXY_CLIENT_CONN_RATE=3,
+               EDGEPROXY_CLIENT_CONN_PERIOD_SECS=3600)
+    for _ in range(5):
+        answer = asked(cli, "explain", BR)
+        assert answer["winner"] == "sa-1"
+        assert (answer["live"]["client_connections"], answer["live"]["client_limit"]) == (0, None)
+    with contextlib.ExitStack() as stack:
+        hold(proxy, stack, BR, 2)
+        answer = asked(cli, "explain", BR)
+        assert answer["winner"] is None and proxy.label(BR) == ""
+        assert answer["live"] | dict(client_connections=2, client_limit="client-conn-limit") \
+            == answer["live"]
+        proxy.wait_session(lambda e: e["reason"] == answer["live"]["client_limit"])
+        text = " ".join(cli("explain", BR).split())
+        assert "limits 2 connections, refused: client-conn-limit" in text
+        assert "none: this client has 2 connections" in text
+        assert asked(cli, "explain", US)["winner"] == "us-1"
+    until(lambda: asked(cli, "explain", BR)["live"]["client_connections"] == 0, "they have left")
+    # Two of three of its rate are used: no look was one.
+    assert asked(cli, "explain", BR)["winner"] == proxy.label(BR) == "sa-1"
+    assert asked(cli, "explain", BR)["live"]["client_limit"] == "client-rate-limit"
+    assert proxy.label(BR) == ""
+    proxy.wait_session(lambda e: e["reason"] == "client-rate-limit")
+    assert "client-rate-limit" in " ".join(cli("explain", BR).split())
+
+
+def test_explain_without_limits_of_clients(pair, up, cli):
+    up()
+    answer = asked(cli, "explain", BR)["live"]
+    assert (answer["client_connections"], answer["client_limit"]) == (None, None)
+    assert not [line for line in cli("explain", BR).splitlines() if line.startswith("limits ")]
+
+
 def test_explain_says_what_it_asked(pair, db, up, cli, path):
     up()
     assert f"the proxy that runs, at {path}" in cli("explain", BR)
@@ -379,6 +413,29 @@ def test_bindings_are_counted_listed_and_cleared(pair, up, cli):
 
 
 # ---- what goes wrong ----
+
+
+@pytest.mark.parametrize("args, option", [
+    ("sessions --all", "--all"),
+    ("sessions --yes --backend us-1", "--yes"),
+    ("sessions end --backend us-1 --yes --limit 1", "--limit"),
+    ("sessions end {id} --all", "--all"),
+    ("sessions end {id} --limit 1 --json", "--limit"),
+    ("sessions end {id} --client 10.0.0.1", "--client"),
+    ("bindings --all", "--all"),
+    ("bindings --yes", "--yes"),
+    ("bindings clear --all --yes --limit 1", "--limit"),
+    ("bindings clear --all --yes --limit 1 --json", "--limit"),
+])
+def test_an_option_that_would_not_be_heeded_is_refused(pair, up, cli, args, option):
+    proxy = up()
+    with contextlib.ExitStack() as stack:
+        socks = hold(proxy, stack, BR, 1) + hold(proxy, stack, US, 1)
+        id = asked(cli, "sessions")["sessions"][0]["id"]
+        said = cli(*args.format(id=id).split(), status=2)
+        assert f": {option} " in said and "usage: edgeproxy" in said
+        assert all(survives(sock) for sock in socks)
+        assert asked(cli, "bindings")["matched"] == 2
 
 
 def test_errors_say_what_to_do(pair, up, cli, path):

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Proxy, split_addr, until
-from test_api import UnixConnection
+from harness import Proxy, UnixConnection, http_connection, split_addr, until
 from test_upgrade import Generations
 
 AUTO = "/run/edgeproxy/control.sock"
@@ -32,8 +31,7 @@ def opened(proxy, door, since=0):
 
 
 def ask(where, path, method="GET", **headers):
-    with contextlib.closing(UnixConnection(where[5:]) if where.startswith("unix:") else
-                            http.client.HTTPConnection(*split_addr(where), timeout=60)) as c:
+    with contextlib.closing(http_connection(where)) as c:
         c.request(method, path, headers=headers)
         r = c.getresponse()
         return r.status, json.loads(r.read())
@@ -76,6 +74,42 @@ def test_what_monitors_may_ask(db, start):
         assert ask(where, path)[0] == 404
 
 
+def scrapes(stack, where, source, count):
+    """How many of so many connections from one address, all kept, are answered."""
+    served = 0
+    for _ in range(count):
+        c = http.client.HTTPConnection(*split_addr(where), timeout=60, source_address=(source, 0))
+        stack.enter_context(contextlib.closing(c))
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            c.request("GET", "/metrics")
+            served += c.getresponse().read().startswith(b"# ")
+    return served
+
+
+@pytest.mark.parametrize("most, served", [("4", 4), ("unset", 16), ("0", 20)])
+def test_one_monitor_cannot_have_every_connection(db, start, most, served):
+    proxy = start(EDGEPROXY_METRICS_ENABLED=1, EDGEPROXY_METRICS_LISTEN_ADDR="127.0.0.1:0",
+                  EDGEPROXY_METRICS_CLIENT_MAX_CONN=most)
+    where = opened(proxy, "metrics")
+    with contextlib.ExitStack() as stack:
+        assert scrapes(stack, where, "127.0.0.1", 20) == served
+        assert scrapes(stack, where, "127.0.0.9", 2) == 2
+    # Their places are free again.
+    with contextlib.ExitStack() as stack:
+        until(lambda: scrapes(stack, where, "127.0.0.1", 1) == 1, "who has left may come back")
+
+
+def test_a_unix_socket_of_metrics_has_no_such_limit(db, start, folder):
+    start(EDGEPROXY_METRICS_ENABLED=1, EDGEPROXY_METRICS_LISTEN_ADDR=f"unix:{folder / 'm'}",
+          EDGEPROXY_METRICS_CLIENT_MAX_CONN=1)
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            c = stack.enter_context(contextlib.closing(UnixConnection(str(folder / "m"))))
+            c.request("GET", "/healthz")
+            response = c.getresponse()
+            assert response.status == 200 and response.read()
+
+
 def test_the_file_of_one_that_was_killed_is_replaced(db, start, folder):
     path = folder / "control"
     first = start(EDGEPROXY_CONTROL_SOCKET=path)
@@ -100,9 +134,34 @@ def test_a_path_that_is_taken_stops_the_start(db, start, folder, what):
     error = second.wait_event("start_failed")["error"]
     assert error.startswith(f"EDGEPROXY_CONTROL_SOCKET={path}: ")
     if what == "socket":
+        assert "listens there: stop it" in error
         assert ask(f"unix:{path}", "/health")[0] == 200
     elif what == "file":
+        assert "no socket" in error
         assert path.read_text() == "precious"
+
+
+def test_one_of_several_that_start_at_once_has_the_path(db, start, folder):
+    """Beside what one left that was killed. The others say who has it, and what helps."""
+    path = folder / "control"
+    killed = start(EDGEPROXY_CONTROL_SOCKET=path)
+    killed.kill(signal.SIGKILL)
+    killed.wait_exit()
+    rivals = [start(EDGEPROXY_CONTROL_SOCKET=path, wait_ready=False) for _ in range(6)]
+    until(lambda: sum(r.process.poll() is not None for r in rivals) == 5, "all but one have ended")
+    [served] = [r for r in rivals if r.process.poll() is None]
+    served.wait_event("ready")
+    assert ask(f"unix:{path}", "/api/v1/status")[1]["pid"] == served.pid
+    for other in rivals:
+        if other is not served:
+            assert other.wait_exit() == 1
+            error = other.wait_event("start_failed")["error"]
+            assert error.startswith(f"EDGEPROXY_CONTROL_SOCKET={path}: ")
+            assert f"process {served.pid} listens there" in error or "is locked" in error
+            assert error.endswith("stop it, or give this one a path of its own") or error.endswith(
+                "stop that one, or give this one a path of its own")
+    served.stop()
+    assert list(folder.iterdir()) == []
 
 
 def test_the_control_socket_moves_on(db, start, folder):
@@ -117,7 +176,7 @@ def test_the_control_socket_moves_on(db, start, folder):
         assert not chain.proxy.log.find("api_not_listening")
     finally:
         chain.stop()
-    until(lambda: not path.exists(), "the end of the file")
+    until(lambda: not list(folder.iterdir()), "the end of the file, and of its lock")
 
 
 # ---- auto ----
@@ -151,6 +210,7 @@ def test_auto(db):
             second.wait_event("ready")
             warned = second.wait_event("api_not_listening")
             assert (warned["level"], warned["door"]) == ("warn", "control")
+            assert f"process {first.pid} listens there" in warned["error"]
             assert "EDGEPROXY_CONTROL_SOCKET" in warned["advice"]
             first.stop()
             assert opened(second, "control") == f"unix:{AUTO}"

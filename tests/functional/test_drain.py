@@ -14,14 +14,6 @@ SHUTDOWN = dict(EDGEPROXY_ON_MARKED_DOWN="shutdown-sessions")
 FIRST = dict(country="BR")
 
 
-@pytest.fixture
-def pair(db, peer):
-    backends = {id: peer(Identity, id) for id in ("sa-1", "sa-2")}
-    for id, backend in backends.items():
-        db.add(id, backend)
-    return backends
-
-
 def take_out(proxy, db, id, **columns):
     """Changes a row (or removes it) and waits until that routes."""
     mark = proxy.mark()

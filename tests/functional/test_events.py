@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 
-from harness import BINARY, BR, US, base_env, run_cli, until
+from harness import BINARY, BR, US, base_env, http_connection, run_cli, until
 from peers import Identity
-from test_api import UnixConnection
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def wait_events(proxy, count, *args):
 
 
 def ask(path, target):
-    c = UnixConnection(path)
+    c = http_connection(f"unix:{path}")
     c.request("GET", target)
     r = c.getresponse()
     body = json.loads(r.read())

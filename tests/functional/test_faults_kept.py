@@ -135,6 +135,34 @@ def test_after_a_kill(db, peer, start, tmp_path):
     assert proxy.label(BR) == "b"
 
 
+@pytest.mark.parametrize("what", ["weight", "grace"])
+def test_after_a_kill_also_what_is_no_fault(db, peer, start, tmp_path, what):
+    """A weight that an agent told, or a drain, is worth a save where nothing else happens."""
+    pair(db, peer)
+    agent = peer(Speaks, b"100%\n")
+    db.check("backend:a", "none", agent_port=agent.addr[1], agent_inter_ms=100)
+    (tmp_path / "state").mkdir()
+    env = dict(EDGEPROXY_STATE_DIR=tmp_path / "state", EDGEPROXY_STATE_SAVE_SECS=1,
+               EDGEPROXY_LOG_LEVEL="debug", EDGEPROXY_DRAIN_GRACE_SECS=1)
+    proxy = start(**env)
+    mark = proxy.mark()
+    if what == "weight":
+        agent.line = b"0%\n"
+        proxy.wait_event("agent_changed", lambda e: e["weight_percent"] == "0")
+    else:
+        db.set("a", state="drain")
+        proxy.wait_event("table_loaded", since=mark)
+    saved = proxy.wait_event("state_saved", since=mark)
+    assert saved["bindings"] == "0"
+    proxy.process.kill()
+    proxy.wait_exit()
+    agent.line = b""
+    proxy = start(**env)
+    assert proxy.wait_event("state_loaded")["faults"] == "0"
+    if what == "weight":
+        assert proxy.label(BR) == "b"
+
+
 def test_one_that_was_up_takes_as_many_failures_as_before(db, peer, generations):  # noqa: F811
     """An upgrade is nobody's first sight."""
     pair(db, peer)

@@ -7,13 +7,6 @@ from peers import Identity
 
 
 @pytest.fixture
-def state(tmp_path):
-    folder = tmp_path / "state"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def one(db, peer):
     db.add("sa-1", peer(Identity, "sa-1"))
     return db

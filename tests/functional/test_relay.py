@@ -18,15 +18,6 @@ SIZES = [0, 1, 1447, 65535, 65536, 65537, MIB + 1, 16 * MIB]
 BIG = 64 * MIB
 
 
-@pytest.fixture
-def serve(db, start):
-    """serve(backend, mode) is a proxy in front of that one backend."""
-    def make(backend, mode, **env):
-        db.add("only", backend)
-        return start(EDGEPROXY_RELAY_MODE=mode, **env)
-    return make
-
-
 def upload(proxy, stream):
     with proxy.connect(BR) as sock:
         stream.send(sock)

@@ -143,6 +143,38 @@ def test_another_processs_watchdog(db, start, peer, manager):
     assert not any("WATCHDOG=1" in message for message in hear(manager, "STOPPING=1"))
 
 
+def fill(manager):
+    """Until the kernel holds no more for it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock.sendto(b"X=1", manager.getsockname())
+
+
+def refused(addr):
+    with socket.socket() as sock:
+        return sock.connect_ex(addr) != 0
+
+
+def test_a_stop_does_not_wait_for_a_manager_that_does_not_read(db, start, peer, port, manager):
+    """The control thread goes on meanwhile, and tells it when it reads again."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    listen = dict(EDGEPROXY_LISTEN_ADDR=port())
+    proxy = start(NOTIFY_SOCKET=manager.getsockname(), EDGEPROXY_SHUTDOWN_TIMEOUT_SECS=3600,
+                  **listen)
+    hear(manager, "READY=1")
+    with proxy.connect(BR) as sock:
+        assert sock.recv(100) == b"sa-1\n"
+        fill(manager)
+        proxy.kill(signal.SIGTERM)
+        until(lambda: refused(proxy.addr), "the end of the listener")
+        until(lambda: "stopping" in harness.run_cli("healthcheck", env=listen).stderr,
+              "an answer of the control thread")
+        hear(manager, "STOPPING=1")
+    assert proxy.wait_exit() == 0
+
+
 def test_activated_and_upgraded(db, activated, peer):
     """Passed sockets are passed on, and still not this program's to end."""
     db.add("sa-1", peer(Identity, "sa-1"))

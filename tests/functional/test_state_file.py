@@ -14,13 +14,6 @@ CLIENTS = [f"200.160.1.{n}" for n in range(1, 101)]
 
 
 @pytest.fixture
-def state(tmp_path):
-    folder = tmp_path / "state"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def start(start, port):
     """Bindings are of an address, so a restart listens on the same one."""
     listen = port()

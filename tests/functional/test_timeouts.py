@@ -16,14 +16,6 @@ from peers import Deaf, Echo, EndFirst, Identity, Mute, Peer, Silent, Trickler
 SHORT_MS = 300
 
 
-@pytest.fixture
-def serve(db, start):
-    def make(backend, mode, **env):
-        db.add("only", backend)
-        return start(EDGEPROXY_RELAY_MODE=mode, **env)
-    return make
-
-
 def test_a_silent_client(serve, peer, relay_mode):
     proxy = serve(peer(Identity, "only"), relay_mode, EDGEPROXY_CLIENT_TIMEOUT_MS=SHORT_MS)
     with proxy.connect(BR) as sock:

@@ -122,7 +122,10 @@ static void a_sign_of_life_waits_for_nobody(void **state)
 	assert_int_equal(hear(&m, "WATCHDOG=1"), 1);
 	fill(&m);
 	notify_alive(); /* comes back, though nobody reads */
+	assert_false(notify_try("STOPPING=1"));
 	assert_int_equal(hear(&m, "WATCHDOG=1"), 0);
+	assert_true(notify_try("STOPPING=1"));
+	assert_int_equal(hear(&m, "STOPPING=1"), 1);
 	close(m.fd);
 }
 
@@ -135,6 +138,7 @@ static void nobody_listens(void **state)
 	unsetenv("NOTIFY_SOCKET");
 	notify_send("READY=1");
 	notify_alive();
+	assert_true(notify_try("STOPPING=1"));
 }
 
 static void the_watchdogs_time(void **state)

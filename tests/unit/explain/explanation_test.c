@@ -24,6 +24,7 @@ struct fixture {
 	struct affinity *affinity;
 	struct service *service;
 	struct queue *queue;
+	struct client_limits *limits; /* NULL: none */
 	struct ip client;
 };
 
@@ -54,6 +55,7 @@ static int teardown(void **state)
 	route_rows_done(&f->rows);
 	affinity_free(f->affinity);
 	queue_free(f->queue);
+	client_limits_free(f->limits);
 	service_unref(f->service);
 	live_free(f->live);
 	return 0;
@@ -95,6 +97,7 @@ static struct explanation ask(const struct fixture *f)
 	                                                 .seed = 1,
 	                                                 .affinity = f->affinity,
 	                                                 .queue = f->queue,
+	                                                 .limits = f->limits,
 	                                                 .may_wait = true},
 	                         &e),
 	                 0);
@@ -212,6 +215,30 @@ static void nobody_overtakes_who_waits(void **state)
 	assert_winner(f, "sa");
 }
 
+/* Before any backend is looked at, and after the access rules. */
+static void who_is_at_his_limit_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct explanation e;
+	char why[WHY_MAX];
+
+	f->limits = client_limits_new(&(struct client_limits_options){
+		.max_entries = 10, .max_conn = 1, .v4_bits = 32, .v6_bits = 64});
+	assert_non_null(f->limits);
+	add(f, "sa", "sa", 1);
+	make(f);
+	assert_winner(f, "sa");
+	assert_int_equal(client_limits_enter(f->limits, &f->client, 0), CLIENT_COUNTED);
+	e = ask(f);
+	assert_int_equal(e.error, -EDQUOT);
+	assert_null(e.winner);
+	assert_int_equal(e.connections, 1);
+	assert_non_null(strstr(explanation_why(&e, why), "client-conn-limit"));
+	explanation_done(&e);
+	client_limits_leave(f->limits, &f->client);
+	assert_winner(f, "sa");
+}
+
 static void any_id_is_good_json(void **state)
 {
 	struct fixture *f = *state;
@@ -244,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(trials_are_left_for_clients, setup, teardown),
 		cmocka_unit_test_setup_teardown(where_all_are_full_it_would_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_overtakes_who_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_at_his_limit_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_id_is_good_json, setup, teardown),
 	};
 

@@ -44,11 +44,26 @@ static void bad_sets(void **state)
 			fail_msg("accepted: %s", bad[i]);
 }
 
+static void equal_sets(void **state)
+{
+	static const char *const texts[] = {"200", "200-201", "201", "200,201", "200-201,300"};
+	enum { TEXTS = sizeof(texts) / sizeof(texts[0]) };
+	struct status_set all[TEXTS + 1] = {0};
+
+	(void)state;
+	for (size_t i = 0; i < TEXTS; i++)
+		assert_int_equal(status_set_parse(texts[i], &all[i]), 0);
+	for (size_t i = 0; i <= TEXTS; i++)
+		for (size_t k = 0; k <= TEXTS; k++)
+			assert_int_equal(status_set_equal(&all[i], &all[k]), i == k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_sets),
 		cmocka_unit_test(bad_sets),
+		cmocka_unit_test(equal_sets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -269,11 +269,11 @@ static void the_seed_schema_gets_columns_when_they_are_needed(void **state)
 		number(t, "SELECT count(*) FROM sqlite_master WHERE name = 'registrations'"), 0);
 	registers(w, &q);
 	begin(w);
-	assert_int_equal(writer_set_state(w, "a", "ready"), 0);
+	assert_int_equal(writer_set_state(w, "a", STATE_READY), 0);
 	assert_int_equal(writer_commit(w), 0);
 	assert_int_equal(number(t, columns), 10);
 	begin(w);
-	assert_int_equal(writer_set_state(w, "a", "drain"), 0);
+	assert_int_equal(writer_set_state(w, "a", STATE_DRAIN), 0);
 	assert_int_equal(writer_commit(w), 0);
 	assert_int_equal(number(t, columns), 11);
 	memcpy(q.country, "BR", 3);

@@ -247,6 +247,40 @@ static void test_threads(void **state)
 	client_limits_free(crowd.limits);
 }
 
+/* Nobody is remembered, nothing is used up, and what it says is what the next one is told. */
+static void test_a_look_changes_nothing(void **state)
+{
+	struct client_limits *c = limits_with((struct client_limits_options){
+		.max_entries = 1, .max_conn = 2, .rate = 3, .period_ns = SECOND});
+	struct ip ip = ip_of("192.0.2.1"), other = ip_of("192.0.2.2");
+	uint32_t count;
+
+	(void)state;
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(client_limits_look(c, &ip, START, &count), CLIENT_COUNTED);
+	assert_int_equal(client_limits_count(c), 0);
+	assert_int_equal(enter(c, "192.0.2.1", START), CLIENT_COUNTED);
+	assert_int_equal(client_limits_look(c, &ip, START, &count), CLIENT_COUNTED);
+	assert_int_equal(count, 1);
+	assert_int_equal(client_limits_look(c, &other, START, &count), CLIENT_UNCOUNTED);
+	assert_int_equal(count, 0);
+	assert_int_equal(enter(c, "192.0.2.1", START), CLIENT_COUNTED);
+	assert_int_equal(client_limits_look(c, &ip, START, &count), CLIENT_AT_LIMIT);
+	assert_int_equal(count, 2);
+	leave(c, "192.0.2.1");
+	leave(c, "192.0.2.1");
+	assert_int_equal(enter(c, "192.0.2.1", START), CLIENT_COUNTED);
+	leave(c, "192.0.2.1");
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(client_limits_look(c, &ip, START, &count), CLIENT_TOO_FAST);
+	assert_int_equal(client_limits_look(c, &ip, START + SECOND / 3 + 1, &count),
+	                 CLIENT_COUNTED);
+	/* The other may have the place of one without connections, but has not been given it. */
+	assert_int_equal(client_limits_look(c, &other, START, &count), CLIENT_COUNTED);
+	assert_int_equal(client_limits_look(c, &ip, START, &count), CLIENT_TOO_FAST);
+	client_limits_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_a_whole_period_is_the_default_burst),
 		cmocka_unit_test(test_a_full_table),
+		cmocka_unit_test(test_a_look_changes_nothing),
 		cmocka_unit_test(test_many_clients),
 		cmocka_unit_test(test_threads),
 	};

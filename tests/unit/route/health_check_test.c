@@ -41,15 +41,16 @@ static void targets_as_text(void **state)
 	assert_string_equal(health_check_target(&(struct health_check_row){.port = 1}, buf), "*");
 }
 
-static void every_field_is_in_the_digest(void **state)
+static void every_field_makes_a_difference(void **state)
 {
 	const struct health_check_row plain = {.send_proxy = -1, .grace_ms = -1};
 	const struct status_set set = {.first = {200}, .last = {200}, .count = 1};
-	struct health_check_row rows[20];
+	enum { DIFFERENT = 21 };
+	struct health_check_row rows[DIFFERENT];
 	size_t n = 0;
 
 	(void)state;
-	for (size_t i = 0; i < 20; i++)
+	for (size_t i = 0; i < DIFFERENT; i++)
 		rows[i] = plain;
 	rows[n++].backend = "x";
 	rows[n++].app = "x";
@@ -71,13 +72,29 @@ static void every_field_is_in_the_digest(void **state)
 	rows[n++].service = "x";
 	rows[n++].script = "x";
 	rows[n++].agent_port = 1;
+	rows[n++].agent_inter_ms = 1;
+	assert_int_equal(n, DIFFERENT);
 	for (size_t i = 0; i < n; i++) {
-		uint64_t digest = health_check_digest(0, &rows[i]);
-
-		assert_true(digest != health_check_digest(0, &plain));
+		assert_true(health_check_equal(&rows[i], &rows[i]));
+		assert_false(health_check_equal(&rows[i], &plain));
+		assert_false(health_check_equal(&plain, &rows[i]));
 		for (size_t k = 0; k < i; k++)
-			assert_true(digest != health_check_digest(0, &rows[k]));
+			assert_false(health_check_equal(&rows[i], &rows[k]));
 	}
+}
+
+static void texts_are_compared_by_what_they_say(void **state)
+{
+	char path[] = "/health", other[] = "/health";
+
+	(void)state;
+	assert_true(health_check_equal(&(struct health_check_row){.path = path},
+	                               &(struct health_check_row){.path = other}));
+	other[1] = 'H';
+	assert_false(health_check_equal(&(struct health_check_row){.path = path},
+	                                &(struct health_check_row){.path = other}));
+	assert_false(health_check_equal(&(struct health_check_row){.path = ""},
+	                                &(struct health_check_row){.path = NULL}));
 }
 
 int main(void)
@@ -85,7 +102,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_most_specific_row_counts),
 		cmocka_unit_test(targets_as_text),
-		cmocka_unit_test(every_field_is_in_the_digest),
+		cmocka_unit_test(every_field_makes_a_difference),
+		cmocka_unit_test(texts_are_compared_by_what_they_say),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

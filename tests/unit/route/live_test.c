@@ -226,6 +226,33 @@ static void test_the_version_of_faults(void **state)
 	assert_int_equal(live_fault_version(l), before + 3);
 }
 
+/* What is kept for a later process (control/state_file.c) is saved when this has changed. */
+static void test_the_version_of_marks(void **state)
+{
+	struct live *l = *state;
+	uint32_t a = hold(l, "a");
+	uint32_t before = live_mark_version(l);
+
+	live_set_weight_percent(l, a, 100);
+	live_set_ramp(l, a, LIVE_NO_RAMP);
+	live_set_grace(l, a, 0);
+	live_set_fault(l, a, LIVE_EJECTED, false);
+	assert_int_equal(live_mark_version(l), before);
+	live_set_weight_percent(l, a, 50);
+	assert_int_equal(live_mark_version(l), before + 1);
+	live_set_weight_percent(l, a, 50);
+	assert_int_equal(live_mark_version(l), before + 1);
+	live_set_fault(l, a, LIVE_EJECTED, true);
+	assert_int_equal(live_mark_version(l), before + 2);
+	live_set_grace(l, a, 5000);
+	assert_int_equal(live_mark_version(l), before + 3);
+	live_set_ramp(l, a, 10);
+	live_set_ramp(l, a, 11); /* time goes on, nothing is new */
+	assert_int_equal(live_mark_version(l), before + 4);
+	live_set_ramp(l, a, LIVE_NO_RAMP);
+	assert_int_equal(live_mark_version(l), before + 5);
+}
+
 static void test_trials(void **state)
 {
 	struct live *l = *state;
@@ -566,6 +593,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_total, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_version_of_faults, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_version_of_marks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trials, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_outcomes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_marks_end_with_the_slot, setup, teardown),

@@ -3,6 +3,7 @@
 
 #include "rows_fixture.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -97,9 +98,10 @@ struct sample {
 	struct geo_override_row override;
 	struct country_region_row country;
 	struct access_rule_row rule;
+	struct health_check_row check;
 };
 
-enum { CHANGES = 37 };
+enum { CHANGES = 38 };
 
 /* Makes change number n, 1..CHANGES-1; 0 is none. */
 static void change(struct sample *s, int n)
@@ -144,6 +146,7 @@ static void change(struct sample *s, int n)
 	if (n == ++k) s->rule.prefix.bits++;
 	if (n == ++k) memcpy(s->rule.country, "AR", 3);
 	if (n == ++k) s->rule.allow = true;
+	if (n == ++k) s->check.port++;
 	/* clang-format on */
 	assert_int_equal(k, CHANGES - 1);
 }
@@ -157,9 +160,9 @@ static void fill(struct route_rows *rows, int n, const char *kinds)
 		.override = {.prefix = {.bits = 100}, .country = "BR", .region = "sa"},
 		.country = {.country = "BR", .region = "sa"},
 		.rule = {.id = "rule", .match = ACCESS_CIDR, .prefix = {.bits = 100}},
+		.check = {.backend = "a", .port = 80},
 	};
 	struct backend_row other = fixture_backend("b", "web", "us");
-	struct health_check_row check = {.backend = "a", .port = 80};
 
 	change(&s, n);
 	route_rows_init(rows);
@@ -169,7 +172,7 @@ static void fill(struct route_rows *rows, int n, const char *kinds)
 		          : *kinds == 's' ? route_rows_add_service(rows, &s.service)
 		          : *kinds == 'o' ? route_rows_add_override(rows, &s.override)
 		          : *kinds == 'r' ? route_rows_add_access_rule(rows, &s.rule)
-		          : *kinds == 'h' ? route_rows_add_check(rows, &check)
+		          : *kinds == 'h' ? route_rows_add_check(rows, &s.check)
 		                          : route_rows_add_country_region(rows, &s.country);
 
 		assert_int_equal(err, 0);
@@ -178,17 +181,17 @@ static void fill(struct route_rows *rows, int n, const char *kinds)
 
 static void test_every_difference_is_seen(void **state)
 {
-	static const char *const others[] = {"",      "a",       "ba",      "aa",
-	                                     "basoc", "asoc",    "absc",    "aboc",
-	                                     "abso",  "abssoc",  "absooc",  "absocc",
-	                                     "absoc", "absocrr", "absocrh", "absocrhh"};
+	static const char *const others[] = {"",      "a",       "ba",     "aa",
+	                                     "basoc", "asoc",    "absc",   "aboc",
+	                                     "abso",  "abssoc",  "absooc", "absocc",
+	                                     "absoc", "absocrr", "absocr", "absocrhh"};
 	enum { OTHERS = sizeof(others) / sizeof(others[0]), ALL = CHANGES + OTHERS };
 	struct route_rows all[ALL];
 
 	(void)state;
 	for (int i = 0; i < ALL; i++) {
 		int n = i < CHANGES ? i : 0;
-		const char *kinds = i < CHANGES ? "absocr" : others[i - CHANGES];
+		const char *kinds = i < CHANGES ? "absocrh" : others[i - CHANGES];
 		struct route_rows again;
 
 		fill(&all[i], n, kinds);
@@ -202,6 +205,21 @@ static void test_every_difference_is_seen(void **state)
 	}
 	for (int i = 0; i < ALL; i++)
 		route_rows_done(&all[i]);
+}
+
+static void test_admin_states(void **state)
+{
+	static const char *const bad[] = {"", "Ready", "read", "readyx", "drained", "up"};
+	enum admin_state s = STATE_MAINT;
+
+	(void)state;
+	for (int i = 0; i < ADMIN_STATES; i++) {
+		assert_int_equal(admin_state_parse(admin_state_word((enum admin_state)i), &s), 0);
+		assert_int_equal(s, i);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(admin_state_parse(bad[i], &s), -EINVAL);
+	assert_int_equal(s, STATE_MAINT);
 }
 
 static void test_usable(void **state)
@@ -238,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_no_text_stays_none),
 		cmocka_unit_test(test_growth_keeps_rows),
 		cmocka_unit_test(test_every_difference_is_seen),
+		cmocka_unit_test(test_admin_states),
 		cmocka_unit_test(test_usable),
 	};
 

@@ -1,5 +1,5 @@
 /* Token files and who they let in. */
-#include "http/auth.h"
+#include "http/tokens.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* Tokens are secrets in a file. They are compared as a whole and against every one of the set, so
  * that the time tells nothing of how much was right or whose it nearly was; they are never logged,
  * nor quoted in an error, and wiped when a set is let go. */
-#include "http/auth.h"
+#include "http/tokens.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* Bearer tokens: who may do what. A set is immutable once parsed; any thread. */
-#ifndef HTTP_AUTH_H
-#define HTTP_AUTH_H
+#ifndef HTTP_TOKENS_H
+#define HTTP_TOKENS_H
 
 #include "base/check.h"
 #include "route/limits.h"

@@ -82,8 +82,8 @@ struct runner {
 	int signal_fd;
 	int status_fd;
 	bool hurry;
-	bool reload_waits;       /* SIGHUP came while an upgrade was under way */
-	uint64_t collect_ms;     /* when bindings are collected next */
+	bool reload_waits;   /* SIGHUP came while an upgrade was under way */
+	uint64_t collect_ms; /* when bindings are collected next */
 	struct affinity_cursor collected;
 	uint64_t alive_every_ms; /* WATCHDOG=1 for the service manager; 0: never */
 	uint64_t alive_at_ms;

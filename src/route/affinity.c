@@ -19,12 +19,11 @@
 
 #include "base/counter.h"
 #include "base/hash.h"
+#include "base/lazy_memory.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define SHARDS_MAX 64
 /* A shard has room for at least so many, unless there is only one. */
@@ -36,9 +35,8 @@
 /* Entries that are compared to find one that gives way; in a shard with no more, it is the least
  * recently used one. */
 #define EVICT_DRAWS 16
-/* What affinity_collect() does with a lock held: entries looked at, bytes given back. */
+/* Entries that affinity_collect() looks at with a lock held. */
 #define COLLECT_ENTRIES 256
-#define COLLECT_BYTES ((size_t)1 << 20)
 
 #define NONE 0u
 
@@ -60,13 +58,6 @@ struct entry {
 _Static_assert(sizeof(struct entry) + BUCKETS_AN_ENTRY * sizeof(uint32_t) <= 48,
                "what the header promises");
 
-/* An array of which only the first pages are used. */
-struct lazy {
-	unsigned char *start;
-	size_t mapped; /* bytes */
-	size_t filled; /* bytes from the start that may have been written */
-};
-
 struct shard {
 	_Alignas(64) pthread_mutex_t lock;
 	struct entry *entries; /* [1..count] are in use */
@@ -75,8 +66,8 @@ struct shard {
 	uint32_t max;
 	uint32_t bucket_count;
 	uint64_t draws;
-	struct lazy entry_memory;
-	struct lazy bucket_memory;
+	struct lazy_memory entry_memory;
+	struct lazy_memory bucket_memory;
 	/* Written under the lock, read without it: whoever asks must not make a worker wait. */
 	struct gauge entries_now;
 	struct counter hits, misses, evictions, expirations;
@@ -91,51 +82,14 @@ struct affinity {
 	struct shard shards[];
 };
 
-static void *lazy_init(struct lazy *m, size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	/* A huge page would be filled at once. */
-	(void)madvise(p, bytes, MADV_NOHUGEPAGE);
-	m->start = p;
-	m->mapped = bytes;
-	return p;
-}
-
-static void lazy_used(struct lazy *m, size_t bytes)
-{
-	if (bytes > m->filled)
-		m->filled = bytes;
-}
-
-/* Gives back one step of the pages behind those in use, when they are the greater part; they read
- * as zeroes afterwards. True when there is more. */
-static bool lazy_give_back(struct lazy *m, size_t used)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t keep = (used + page - 1) / page * page;
-	size_t from;
-
-	if (m->filled <= keep * 2)
-		return false;
-	from = m->filled - keep > COLLECT_BYTES ? (m->filled - COLLECT_BYTES) / page * page : keep;
-	if (madvise(m->start + from, m->filled - from, MADV_DONTNEED) < 0)
-		return false;
-	m->filled = from;
-	return m->filled > keep * 2;
-}
-
 static bool shard_init(struct shard *s, uint32_t max)
 {
 	size_t entries = ((size_t)max + 1) * sizeof(*s->entries);
 	size_t buckets = ((size_t)max + 1) * BUCKETS_AN_ENTRY * sizeof(*s->buckets);
 
 	pthread_mutex_init(&s->lock, NULL);
-	s->entries = lazy_init(&s->entry_memory, entries);
-	s->buckets = lazy_init(&s->bucket_memory, buckets);
+	s->entries = lazy_memory_init(&s->entry_memory, entries);
+	s->buckets = lazy_memory_init(&s->bucket_memory, buckets);
 	s->max = max;
 	s->bucket_count = 1;
 	return s->entries != NULL && s->buckets != NULL;
@@ -195,11 +149,9 @@ void affinity_free(struct affinity *a)
 	for (size_t i = 0; i < (size_t)1 << a->shard_bits; i++) {
 		struct shard *s = &a->shards[i];
 
-		/* After a failure in affinity_new() some are not mapped. */
-		if (s->entries != NULL)
-			munmap(s->entries, s->entry_memory.mapped);
-		if (s->buckets != NULL)
-			munmap(s->buckets, s->bucket_memory.mapped);
+		/* After a failure in affinity_new() some are not there. */
+		lazy_memory_done(&s->entry_memory);
+		lazy_memory_done(&s->bucket_memory);
 		pthread_mutex_destroy(&s->lock);
 	}
 	free(a);
@@ -277,7 +229,7 @@ static void add_bucket(const struct affinity *a, struct shard *s)
 
 	*bucket = NONE;
 	s->bucket_count++;
-	lazy_used(&s->bucket_memory, s->bucket_count * sizeof(*s->buckets));
+	lazy_memory_used(&s->bucket_memory, s->bucket_count * sizeof(*s->buckets));
 	chain_deal(a, s, chain);
 }
 
@@ -357,7 +309,7 @@ static void entry_add(const struct affinity *a, struct shard *s, const struct ke
 	}
 	s->count++;
 	gauge_set(&s->entries_now, s->count);
-	lazy_used(&s->entry_memory, ((size_t)s->count + 1) * sizeof(*s->entries));
+	lazy_memory_used(&s->entry_memory, ((size_t)s->count + 1) * sizeof(*s->entries));
 	e = &s->entries[s->count];
 	memcpy(e->client, key->client, sizeof(e->client));
 	e->service = key->service;
@@ -497,9 +449,10 @@ static bool shard_collect(const struct affinity *a, struct shard *s, struct affi
 	}
 	more = cursor->left > 0;
 	if (!more) {
-		more = lazy_give_back(&s->entry_memory,
-		                      ((size_t)s->count + 1) * sizeof(*s->entries)) ||
-		       lazy_give_back(&s->bucket_memory, s->bucket_count * sizeof(*s->buckets));
+		more = lazy_memory_give_back(&s->entry_memory,
+		                             ((size_t)s->count + 1) * sizeof(*s->entries)) ||
+		       lazy_memory_give_back(&s->bucket_memory,
+		                             s->bucket_count * sizeof(*s->buckets));
 	}
 	pthread_mutex_unlock(&s->lock);
 	return more;

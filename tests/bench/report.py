@@ -68,8 +68,8 @@ def versions(binary):
 
 
 def goal_rows(results):
-    for goal, value in goals.outcomes(results):
-        yield (goal.figure, goal.text(), stats.figure(value),
+    for goal, value, best in goals.outcomes(results):
+        yield (goal.figure, goal.text(), stats.figure(value), goals.best_text(best),
                "met" if goal.met(value) else "**not met**")
 
 
@@ -284,11 +284,13 @@ def page(results, binary, plots):
     yield "## Goals"
     yield ""
     yield ("H: HAProxy with Debian's defaults, H64: tuned, N: nginx with Debian's defaults; one proxy "
-           "thread unless said. Measured: the ratio of the medians, or the median.")
+           "thread unless said. Measured: the ratio of the medians, or the median. At best: the same for a "
+           "proxy that costs nothing, where the bench knows it, that is with nothing between the "
+           "clients and the backends, or with the memory of the two sockets alone.")
     yield ""
     rows = list(goal_rows(results))
-    yield from table(("figure", "goal", "measured", ""), rows)
-    yield f"{sum(row[3] == 'met' for row in rows)} of {len(rows)} met."
+    yield from table(("figure", "goal", "measured", "at best", ""), rows)
+    yield f"{sum(row[4] == 'met' for row in rows)} of {len(rows)} met."
     yield ""
     worse = list(losses(results))
     yield "## Where a peer is better"

@@ -1,6 +1,7 @@
-/* The batch trusts session.c to ask for room before each read, and to serve no event of a session
- * that holds a message before that is delivered. A session that ends while its turn is served is
- * freed only behind the batch (worker.c), so each message finds its session. */
+/* The batch trusts session.c to ask for room before each read, and to do nothing to a session that
+ * holds a message before that is delivered: no event is served, and of an event that moves both
+ * directions the second waits for the message of the first. A session that ends while its turn is
+ * served is freed only behind the batch (worker.c), so each message finds its session. */
 #include "proxy/batch.h"
 
 #include "proxy/session.h"

@@ -326,7 +326,7 @@ void session_deliver(struct session *s, unsigned side, const uint8_t *bytes, siz
 	uint64_t before = r->bytes;
 	enum relay_result result;
 
-	CHECK(s->state == SESSION_RELAY); /* session_event() delivers first */
+	CHECK(s->state == SESSION_RELAY); /* session_event() and pump() deliver first */
 	result = relay_deliver(r, &s->end[side], &s->end[!side], &s->worker->relay, bytes, length);
 
 	count_bytes(s, side, before);
@@ -348,6 +348,9 @@ static void pump(struct session *s, unsigned side)
 {
 	struct relay *r = &s->dir[side];
 
+	/* One event may move both directions, and the second may end the session. */
+	if (s->holding)
+		batch_deliver(s->worker);
 	if (s->state != SESSION_RELAY || r->state == RELAY_ENDED)
 		return;
 	if (side == CLIENT && s->dial != NULL) {
@@ -356,7 +359,9 @@ static void pump(struct session *s, unsigned side)
 		commit(s);
 		return;
 	}
-	if (side == CLIENT && s->end[CLIENT].readable && !s->end[CLIENT].ended)
+	/* Behind a reset comes no end that could push the last bytes. */
+	if (side == CLIENT && s->end[CLIENT].readable &&
+	    (!s->end[CLIENT].ended || s->end[CLIENT].failed))
 		session_nodelay(s);
 	if (r->bulk) {
 		queue_turn(s);

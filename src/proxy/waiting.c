@@ -1,5 +1,6 @@
 /* Waiting for a place. A session that waits holds its client and nothing else: no place, no backend
- * socket, no buffer; what the client sends stays in its socket.
+ * socket, no buffer; what the client sends stays in its socket, but for first bytes that were taken
+ * off it for a backend that failed (dial.h).
  *
  * Places are given to waiters by whichever worker has one: its own session has ended, its table is
  * new, its own search found one. That worker posts a message to the waiter's worker, which looks
@@ -88,7 +89,7 @@ void waiting_offer_all(struct worker *w)
 
 /* ---- sessions ---- */
 
-/* A client that was reset, or that has ended its side and left nothing to read. */
+/* A client that was reset, or that has ended its side and has left nothing for a backend. */
 static bool client_left(const struct session *s)
 {
 	char byte;
@@ -99,7 +100,7 @@ static bool client_left(const struct session *s)
 	if (!s->end[CLIENT].hangup)
 		return false;
 	n = recv(s->end[CLIENT].fd, &byte, sizeof(byte), MSG_PEEK);
-	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+	return (n == 0 && s->dial->first == NULL) || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 /* The time in the queue counts from the first joining to the last leaving, the dials between left

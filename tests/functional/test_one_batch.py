@@ -77,15 +77,27 @@ def is_idle(proxy):
     return threads(proxy) == before and all(state == "S" for state, _ in before)
 
 
-def tcp_state(local, remote):
-    """State of a TCP socket as in /proc/net/tcp ("08" is CLOSE_WAIT); None when there is none."""
+def tcp_fields(local, remote):
+    """A TCP socket's line of /proc/net/tcp; None when there is none."""
     wanted = [f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
               for host, port in (local, remote)]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[1:3] == wanted:
-            return fields[3]
+            return fields
     return None
+
+
+def tcp_state(local, remote):
+    """As in /proc/net/tcp ("08" is CLOSE_WAIT); None when there is no such socket."""
+    fields = tcp_fields(local, remote)
+    return fields[3] if fields is not None else None
+
+
+def unread(sock):
+    """Bytes of this peer that the proxy's kernel has and the proxy has not read."""
+    local, remote = sock.getpeername(), sock.getsockname()
+    return int(tcp_fields(local, remote)[4].split(":")[1], 16)
 
 
 def reset_and_wait(sock):
@@ -292,6 +304,31 @@ def test_a_message_for_a_receiver_that_is_gone(serve, mode):
         send_and_wait(theirs, b"last words")
         reset_and_wait(theirs)
     assert wire.read_to_reset(sock) == b"last words"
+    assert proxy.wait_session()["reason"] == "server-reset"
+
+
+@pytest.mark.parametrize("mode", ["copy", "auto"])
+def test_a_message_is_held_while_the_other_way_fails(serve, mode):
+    """The client is behind when the backend resets, so nobody has read that yet. One event tells
+    that the client has sent something, which is held, and that it takes bytes again."""
+    proxy, backend = serve(Puppet, mode, EDGEPROXY_SERVER_TIMEOUT_MS=NEVER_MS,
+                           EDGEPROXY_CLIENT_TIMEOUT_MS=NEVER_MS)
+    sock = proxy.connect(BR)
+    theirs = backend.take()
+    greeted(sock, theirs)
+    sent = 0
+    while unread(theirs) == 0:  # pieces of less than a read: it is no bulk
+        send_and_wait(theirs, b"x" * 20000)
+        sent += 20000
+        until(lambda: is_idle(proxy), "a proxy with nothing to do")
+    reset_and_wait(theirs)
+    until(lambda: is_idle(proxy), "a proxy with nothing to do")
+    got = 0
+    with one_batch(proxy):
+        send_and_wait(sock, b"more, please")
+        while sent - got > 100_000:  # most of what is under way, so that there is room
+            got += len(sock.recv(1 << 16))
+    assert got + len(wire.read_to_reset(sock)) == sent
     assert proxy.wait_session()["reason"] == "server-reset"
 
 

@@ -11,6 +11,7 @@ import wire
 from harness import BR, DE, PATIENCE_SECS, until
 from peers import Counting, EchoOnce, Identity, Refusing
 from test_limits import Storm
+from test_one_batch import Puppet, end_and_wait, is_idle, one_batch, reset_and_wait
 
 
 def answered(sock):
@@ -342,3 +343,38 @@ def test_waiting_clients_at_the_end(full):
     proxy.stop()
     reasons = [e["reason"] for e in proxy.sessions()]
     assert reasons == ["shutdown"] * 21
+
+
+@pytest.mark.parametrize("ends", ["before", "while"])
+def test_a_request_that_was_taken_waits_though_its_client_has_ended(db, start, peer, ends):
+    """Its first bytes went to a backend that reset it, and are kept for the next: they are not in
+    the client's socket any more, and a client that has ended its side still wants its answer."""
+    first, second = peer(Puppet), peer(Puppet)
+    db.add("second", second, soft_limit=1, hard_limit=1)
+    proxy = start(EDGEPROXY_WORKERS=1, EDGEPROXY_LOG_LEVEL="debug",
+                  EDGEPROXY_QUEUE_TIMEOUT_MS=PATIENCE_SECS * 1000)
+    with proxy.connect(BR) as holder, contextlib.ExitStack() as held:
+        place = held.enter_context(second.take())
+        db.add("first", first)
+        proxy.wait_event("table_loaded", count=2)
+        sock = held.enter_context(proxy.connect(BR))
+        theirs = first.take()
+        sock.sendall(b"request")
+        assert wire.read_exactly(theirs, 7) == b"request"
+        if ends == "before":
+            with one_batch(proxy):
+                reset_and_wait(theirs)
+                end_and_wait(sock)
+        else:
+            reset_and_wait(theirs)
+        proxy.wait_event("queued")
+        if ends == "while":
+            end_and_wait(sock)
+            until(lambda: is_idle(proxy), "a proxy that knows of it")
+        holder.close()
+        place.close()
+        theirs = second.take()
+        assert wire.read_exactly(theirs, 7) == b"request"
+        theirs.sendall(b"answer")
+        theirs.shutdown(socket.SHUT_WR)
+        assert wire.read_all(sock) == b"answer"

@@ -77,12 +77,12 @@ static void pause_ms(long ms)
 
 /* waitpid() with some patience: its pid; 0: nothing has become of it; -1: it is none of this one's.
  */
-static pid_t wait_for_it(const struct successor *s, int *ret_status, int options)
+static pid_t wait_for_it(const struct successor *s, int *ret_status)
 {
 	pid_t done = 0;
 
 	for (int i = 0; i < EXIT_PATIENCE_MS && done == 0; i++) {
-		done = waitpid(s->pid, ret_status, WNOHANG | options);
+		done = waitpid(s->pid, ret_status, WNOHANG);
 		if (done == 0)
 			pause_ms(1);
 	}
@@ -93,7 +93,7 @@ static pid_t wait_for_it(const struct successor *s, int *ret_status, int options
 static void end_process(struct successor *s, bool ends, char why[64])
 {
 	int status = 0;
-	pid_t done = ends ? wait_for_it(s, &status, 0) : waitpid(s->pid, &status, WNOHANG);
+	pid_t done = ends ? wait_for_it(s, &status) : waitpid(s->pid, &status, WNOHANG);
 
 	if (done == 0) {
 		kill(s->pid, SIGKILL);
@@ -522,13 +522,19 @@ static int listen_to_it(struct runner *r, uint64_t now_ms)
 	return err == -EAGAIN ? 0 : err;
 }
 
-/* Stops it where it is. False: it has ended, or cannot be stopped. */
-static bool hold_still(const struct successor *s)
+/* Stops it where it is, and returns when it has stopped or ended (how it ended is left for
+ * end_process()), or when it takes too long. */
+static void hold_still(const struct successor *s)
 {
-	int status;
+	siginfo_t news = {0};
 
-	return kill(s->pid, SIGSTOP) == 0 && wait_for_it(s, &status, WUNTRACED) == s->pid &&
-	       WIFSTOPPED(status);
+	(void)kill(s->pid, SIGSTOP);
+	for (int i = 0; i < EXIT_PATIENCE_MS && news.si_pid == 0; i++) {
+		if (waitid(P_PID, (id_t)s->pid, &news, WSTOPPED | WEXITED | WNOHANG | WNOWAIT) != 0)
+			return;
+		if (news.si_pid == 0)
+			pause_ms(1);
+	}
 }
 
 /* It is given up, unless it accepts by now: then it stays, for its clients are nobody else's. */
@@ -537,7 +543,7 @@ static void give_up(struct runner *r, const char *error, uint64_t now_ms)
 	struct successor *s = &r->successor;
 
 	if (s->state == SUCCESSOR_TAKING) {
-		(void)hold_still(s);
+		hold_still(s);
 		(void)listen_to_it(r, now_ms);
 		if (successor_serves(r)) {
 			kill(s->pid, SIGCONT);

@@ -63,7 +63,7 @@ uint32_t door_client_max_conn(const struct config *config, enum door_kind kind)
 
 int door_read(const struct config *config, enum door_kind kind, struct door *ret_door)
 {
-	struct door d = {.kind = kind, .fd = -1, .retry_ms = DOOR_RETRY_MS};
+	struct door d = {.kind = kind, .fd = -1, .listen.lock_fd = -1, .retry_ms = DOOR_RETRY_MS};
 	int err;
 
 	switch (kind) {

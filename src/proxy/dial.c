@@ -509,6 +509,7 @@ void dial_commit(struct session *s)
 	if (first != NULL && first->from < first->to) {
 		CHECK(s->dir[CLIENT].tail == NULL); /* it has not begun */
 		s->dir[CLIENT].tail = first;
+		session_nodelay(s); /* the rest is a second piece */
 		counter_add(&s->worker->counters.bytes[CLIENT], first->from);
 		s->dial->first = NULL;
 	}

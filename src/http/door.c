@@ -47,20 +47,6 @@ static unsigned most_connections(const struct config *config, enum door_kind kin
 	return most[kind] != 0 ? most[kind] : (unsigned)config->api_max_conn;
 }
 
-uint32_t door_client_max_conn(const struct config *config, enum door_kind kind)
-{
-	switch (kind) {
-	case DOOR_API:
-		return (uint32_t)config->api_client_max_conn;
-	case DOOR_METRICS:
-		return (uint32_t)config->metrics_client_max_conn;
-	case DOOR_CONTROL: /* all are one */
-	case DOOR_COUNT:
-		break;
-	}
-	return 0;
-}
-
 int door_read(const struct config *config, enum door_kind kind, struct door *ret_door)
 {
 	struct door d = {.kind = kind, .fd = -1, .listen.lock_fd = -1, .retry_ms = DOOR_RETRY_MS};

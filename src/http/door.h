@@ -45,9 +45,6 @@ const char *door_word(enum door_kind kind);
 /* The environment variable that says where it is. */
 const char *door_option(enum door_kind kind);
 
-/* Connections that one address may have there at one time; 0: any number. */
-uint32_t door_client_max_conn(const struct config *config, enum door_kind kind);
-
 /* What the configuration says of it; opens nothing. 0; -EINVAL: d->where is no address. */
 MUST_CHECK int door_read(const struct config *config, enum door_kind kind, struct door *ret_door);
 /* Listens. 0 or -errno (-EADDRINUSE: somebody else does). */

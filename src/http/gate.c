@@ -9,7 +9,7 @@
  * It never looks into a body, and never says what was wrong with a token. */
 #include "http/gate.h"
 
-#include "http/door.h"
+#include "config/config.h"
 #include "route/client_limits.h"
 
 #include <errno.h>
@@ -33,11 +33,26 @@ static struct client_limits *make_limits(uint32_t max_conn, uint32_t rate, uint6
 	});
 }
 
+/* Connections that one address may have at one time; 0: any number. */
+static uint32_t client_max_conn(const struct config *config, enum door_kind kind)
+{
+	switch (kind) {
+	case DOOR_API:
+		return (uint32_t)config->api_client_max_conn;
+	case DOOR_METRICS:
+		return (uint32_t)config->metrics_client_max_conn;
+	case DOOR_CONTROL: /* all are one */
+	case DOOR_COUNT:
+		break;
+	}
+	return 0;
+}
+
 int gate_init(struct gate *g, const struct gate_options *options)
 {
 	const struct config *config = options->site->config;
 	uint32_t rate = options->door == DOOR_API ? (uint32_t)config->api_rate : 0;
-	uint32_t max_conn = door_client_max_conn(config, options->door);
+	uint32_t max_conn = client_max_conn(config, options->door);
 
 	*g = (struct gate){.options = *options};
 	if (rate != 0)

@@ -5,8 +5,8 @@
  * that play ping-pong, 7 % with 1,000.
  *
  * Nothing overtakes: whatever is not a plain message (a large one, an end, a failure, a connection
- * to be made) goes behind what is held, and a session holds one message at most. Nothing is held
- * once the events of a turn are served.
+ * to be made) goes behind what is held, and a session holds one message at most; session.c sees to
+ * both. Nothing is held once the events of a turn are served.
  *
  * The worker's thread only. */
 #ifndef PROXY_BATCH_H
@@ -19,7 +19,6 @@
 #include <stdint.h>
 
 struct session;
-struct worker;
 
 /* So many messages wait for each other at most, */
 #define BATCH_MESSAGES 64
@@ -28,9 +27,9 @@ struct worker;
 /* and so much memory is used at most; the room for one more read is behind it. */
 #define BATCH_BYTES (64u << 10)
 
-struct message_held {
+struct held {
 	struct session *session;
-	uint32_t from;
+	uint32_t from; /* in bytes of the batch */
 	uint32_t length;
 	uint8_t side; /* who sent it */
 };
@@ -40,22 +39,22 @@ struct batch {
 	uint32_t used;
 	uint32_t count;
 	bool open; /* events are being served: messages may be held */
-	struct message_held held[BATCH_MESSAGES];
+	struct held held[BATCH_MESSAGES];
 };
+
+/* Passes on one message. */
+typedef void batch_deliver_fn(struct session *s, unsigned side, const uint8_t *bytes,
+                              size_t length);
 
 /* 0 or -ENOMEM. */
 MUST_CHECK int batch_init(struct batch *b);
 void batch_done(struct batch *b);
 
-/* Before and after the events of a turn. */
-void batch_open(struct worker *w);
-void batch_close(struct worker *w);
-
-/* Where the next message of s may be read to: RELAY_CHUNK_BYTES, or NULL: it may not be held. */
-uint8_t *batch_room(struct batch *b, const struct session *s);
-/* length bytes that side of s sent are in the room. Writes them at once if they are many. */
-void batch_hold(struct worker *w, struct session *s, unsigned side, uint32_t length);
-/* Writes all that is held. */
-void batch_deliver(struct worker *w);
+/* Where the next message may be read to: RELAY_CHUNK_BYTES, or NULL: none may be held. */
+uint8_t *batch_room(const struct batch *b);
+/* length bytes (1..RELAY_CHUNK_BYTES) that side of s sent are in the room. True: deliver now. */
+MUST_CHECK bool batch_hold(struct batch *b, struct session *s, unsigned side, uint32_t length);
+/* Passes on all that is held; nothing more is held meanwhile. */
+void batch_deliver(struct batch *b, batch_deliver_fn *deliver);
 
 #endif

@@ -269,7 +269,9 @@ static void after_run(struct session *s, unsigned side, enum relay_result result
 	case RELAY_WAIT:
 		break;
 	case RELAY_HELD:
-		batch_hold(s->worker, s, side, s->worker->relay.held);
+		s->holding = true;
+		if (batch_hold(&s->worker->batch, s, side, s->worker->relay.held))
+			session_deliver_held(s->worker);
 		return;
 	case RELAY_YIELD:
 		queue_turn(s);
@@ -311,7 +313,7 @@ static void run_direction(struct session *s, unsigned side)
 	bool was_behind = relay_pending(r);
 	enum relay_result result;
 
-	shared->room = batch_room(&s->worker->batch, s);
+	shared->room = batch_room(&s->worker->batch);
 	result = run(s, side);
 	shared->room = NULL;
 	after_run(s, side, result);
@@ -320,17 +322,23 @@ static void run_direction(struct session *s, unsigned side)
 		session_arm(s);
 }
 
-void session_deliver(struct session *s, unsigned side, const uint8_t *bytes, size_t length)
+/* Passes on what was read of one side and held. */
+static void deliver(struct session *s, unsigned side, const uint8_t *bytes, size_t length)
 {
 	struct relay *r = &s->dir[side];
 	uint64_t before = r->bytes;
 	enum relay_result result;
 
 	CHECK(s->state == SESSION_RELAY); /* session_event() and pump() deliver first */
+	s->holding = false;
 	result = relay_deliver(r, &s->end[side], &s->end[!side], &s->worker->relay, bytes, length);
-
 	count_bytes(s, side, before);
 	after_run(s, side, result);
+}
+
+void session_deliver_held(struct worker *w)
+{
+	batch_deliver(&w->batch, deliver);
 }
 
 /* The first bytes for a backend go at once in any case, and so do the last ones, with the end of
@@ -350,7 +358,7 @@ static void pump(struct session *s, unsigned side)
 
 	/* One event may move both directions, and the second may end the session. */
 	if (s->holding)
-		batch_deliver(s->worker);
+		session_deliver_held(s->worker);
 	if (s->state != SESSION_RELAY || r->state == RELAY_ENDED)
 		return;
 	if (side == CLIENT && s->dial != NULL) {
@@ -483,7 +491,7 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 	struct end *end = &s->end[side];
 
 	if (s->holding || s->state != SESSION_RELAY || (events & ~(EPOLLIN | EPOLLOUT)) != 0)
-		batch_deliver(s->worker);
+		session_deliver_held(s->worker);
 	if (s->state == SESSION_CLOSED)
 		return; /* closed earlier in this turn */
 	if (side == BACKEND &&

@@ -114,8 +114,8 @@ void session_nodelay(struct session *s);
 /* For dial.c: a backend is connected; an end of a relaying session has failed. */
 void session_connected(struct session *s);
 void session_end_failed(struct session *s, unsigned side, int err);
-/* For batch.c: passes on what was read of a side of a relaying session and held. */
-void session_deliver(struct session *s, unsigned side, const uint8_t *bytes, size_t length);
+/* For worker.c: passes on what sessions have read and left in the batch. */
+void session_deliver_held(struct worker *w);
 void session_move(struct session *s, enum session_state next);
 /* Sets the timer from the state. */
 void session_arm(struct session *s);

@@ -288,7 +288,7 @@ static void dispatch(struct worker *w, const struct epoll_event *event)
 		session_event(owner, tag, event->events);
 		break;
 	case TAG_LISTENER:
-		batch_deliver(w); /* to make connections takes long */
+		session_deliver_held(w); /* to make connections takes long */
 		listener_event(owner);
 		break;
 	case TAG_MAILBOX:
@@ -363,10 +363,11 @@ static void turn(struct worker *w)
 
 	set_clock(w);
 	heartbeat_turn(&w->beat);
-	batch_open(w);
+	w->batch.open = true;
 	for (int i = 0; i < n; i++)
 		dispatch(w, &events[i]);
-	batch_close(w);
+	session_deliver_held(w);
+	w->batch.open = false;
 	/* After the batch: a new table frees listeners that later events of it may name. */
 	if (w->mail_waits)
 		read_mail(w);

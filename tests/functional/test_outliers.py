@@ -83,10 +83,12 @@ def test_a_failed_trial_ejects_it_for_longer(broken, start):
         "consecutive-failures", "trial-failed", "trial-failed"]
     assert [float(line["ejected_ms"]) for line in ejected()] == [1000, 2000, 3000]
     # One client a trial, and it was served by the other. How many fail before the first ejection is
-    # the scheduler's choice: the control thread looks now and then.
+    # the scheduler's choice: the control thread looks now and then, and the client that was on its
+    # way just then is told of in the next count.
     failed = [int(line["failures_in_a_row"]) for line in ejected()]
     assert failed[0] >= 3
-    assert [n - failed[0] for n in failed] == [0, 1, 2]
+    assert failed[1] - failed[0] in (1, 2)
+    assert failed[2] - failed[1] == 1
     assert {s["backend"] for s in proxy.sessions()} == {"second"}
 
 

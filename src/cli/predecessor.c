@@ -333,7 +333,8 @@ void predecessor_done(struct runner *r)
 	static const struct timespec pause = {.tv_nsec = RETRY_NS};
 	int err = r->takeover_link >= 0 ? say(r, HANDOVER_ACCEPTING, -1) : 0;
 
-	/* Unless it has died, it has to know before this one accepts. */
+	/* Unless it has died, it has to know before this one accepts; how long that may take is its
+	 * decision (successor.c). */
 	while (err != 0 && err != -EPIPE) {
 		nanosleep(&pause, NULL);
 		err = say(r, HANDOVER_ACCEPTING, -1);

@@ -468,7 +468,8 @@ static bool send_first(struct session *s)
 bool dial_pass_flight(struct session *s)
 {
 	struct end *client = &s->end[CLIENT];
-	bool again = s->dial->first != NULL; /* an event, or another backend */
+	/* More may have come: this is an event, or another backend. */
+	bool unsure = s->dial->first != NULL;
 
 	if (s->worker->shared->config->retry_on == RETRY_EARLY_RESET) {
 		int err = take_first(s, RELAY_CHUNK_BYTES);
@@ -494,9 +495,9 @@ bool dial_pass_flight(struct session *s)
 		if (s->state != SESSION_RELAY || s->dial == NULL)
 			return true; /* the backend failed */
 	} else {
-		again = true; /* nothing is sent twice, so the first byte commits */
+		unsure = true; /* nothing is sent twice, so the first byte commits */
 	}
-	if (again)
+	if (unsure)
 		client->readable = client->hangup || socket_waiting(client->fd) != 0;
 	/* A client that has ended its side will send no more, so nothing is gained by waiting. */
 	return !client->readable;

@@ -166,12 +166,14 @@ static bool end_follows(const struct relay *r, const struct end *src)
 	return src->ended && !src->failed && !r->doomed;
 }
 
-/* GO_ON with no bytes: that was the end. */
-static int receive(struct relay *r, struct end *src, uint8_t *bytes, size_t chunk, size_t *ret_n)
+/* Reads once, and writes what came; where there is room, what is all there is for now is left
+ * there. */
+static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
+                     size_t chunk)
 {
+	uint8_t *bytes = shared->room != NULL ? shared->room : shared->buffer;
 	ssize_t n = recv(src->fd, bytes, chunk, 0);
 
-	*ret_n = 0;
 	if (n < 0)
 		return read_failed(src);
 	if (n == 0) {
@@ -184,34 +186,12 @@ static int receive(struct relay *r, struct end *src, uint8_t *bytes, size_t chun
 		r->full_reads = 0;
 		src->readable = src->hangup;
 	}
-	*ret_n = (size_t)n;
-	return GO_ON;
-}
-
-static int copy_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared,
-                     size_t chunk)
-{
-	size_t n;
-	int result = receive(r, src, shared->buffer, chunk, &n);
-
-	if (result != GO_ON || n == 0)
-		return result;
-	return deliver(r, dst, shared->buffer, n, n < chunk && end_follows(r, src) ? MSG_MORE : 0);
-}
-
-/* As copy_step(), but what is all there is for now is left in the room. */
-static int hold_step(struct relay *r, struct end *src, struct end *dst, struct relay_shared *shared)
-{
-	size_t n;
-	int result = receive(r, src, shared->room, RELAY_CHUNK_BYTES, &n);
-
-	if (result != GO_ON || n == 0)
-		return result;
-	if (src->readable)
-		return deliver(r, dst, shared->room, n,
-		               n < RELAY_CHUNK_BYTES && end_follows(r, src) ? MSG_MORE : 0);
-	shared->held = (uint32_t)n;
-	return RELAY_HELD;
+	if (shared->room != NULL && !src->readable) {
+		shared->held = (uint32_t)n;
+		return RELAY_HELD;
+	}
+	return deliver(r, dst, bytes, (size_t)n,
+	               (size_t)n < chunk && end_follows(r, src) ? MSG_MORE : 0);
 }
 
 static int splice_step(struct relay *r, struct end *src, struct end *dst,
@@ -268,8 +248,7 @@ static int run_interactive(struct relay *r, struct end *src, struct end *dst,
 			r->bulk = true;
 			return RELAY_YIELD;
 		}
-		result = shared->room != NULL ? hold_step(r, src, dst, shared)
-		                              : copy_step(r, src, dst, shared, RELAY_CHUNK_BYTES);
+		result = copy_step(r, src, dst, shared, RELAY_CHUNK_BYTES);
 		if (result != GO_ON)
 			return result;
 	}
@@ -279,6 +258,7 @@ static int run_bulk(struct relay *r, struct end *src, struct end *dst, struct re
 {
 	uint64_t stop_at = r->bytes + RELAY_QUANTUM_BYTES;
 
+	CHECK(shared->room == NULL); /* which holds less than a piece of bulk */
 	for (;;) {
 		int result = before_read(r, src, dst);
 

@@ -329,7 +329,7 @@ static void deliver(struct session *s, unsigned side, const uint8_t *bytes, size
 	uint64_t before = r->bytes;
 	enum relay_result result;
 
-	CHECK(s->state == SESSION_RELAY); /* session_event() and pump() deliver first */
+	CHECK(s->state == SESSION_RELAY); /* else session_event() or pump() has delivered first */
 	s->holding = false;
 	result = relay_deliver(r, &s->end[side], &s->end[!side], &s->worker->relay, bytes, length);
 	count_bytes(s, side, before);
@@ -490,7 +490,8 @@ void session_event(struct session *s, unsigned side, uint32_t events)
 {
 	struct end *end = &s->end[side];
 
-	if (s->holding || s->state != SESSION_RELAY || (events & ~(EPOLLIN | EPOLLOUT)) != 0)
+	/* What is no plain message of a relaying session goes behind those that are held. */
+	if (s->state != SESSION_RELAY || (events & ~(EPOLLIN | EPOLLOUT)) != 0)
 		session_deliver_held(s->worker);
 	if (s->state == SESSION_CLOSED)
 		return; /* closed earlier in this turn */

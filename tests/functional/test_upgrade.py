@@ -428,22 +428,31 @@ def test_the_new_one_ends_at_each_step(db, generations, peer, tmp_path, monkeypa
     assert g.proxy.log.find("retired") and len(g.proxy.log.find("upgrade_failed")) == 1
 
 
-def test_the_new_one_comes_just_too_late(db, generations, peer, tmp_path, monkeypatch):
-    """Each client is either one's, and stays that: nobody is accepted by one that is then ended."""
-    db.add("sa-1", peer(Identity, "sa-1"))
+def upgrade_to_false(generations, tmp_path, monkeypatch, step):
+    """The generations, and the pid of a new one that plays this part of false_successor.py."""
     path = binary_to_replace(tmp_path, monkeypatch)
-    g = generations(FALSE_STEP="late", FALSE_END="", FALSE_WIRE_BYTES=WIRE_BYTES)
+    g = generations(FALSE_STEP=step, FALSE_END="", FALSE_WIRE_BYTES=WIRE_BYTES)
     false = Path(__file__).with_name("false_successor.py")
     replace(path, script=f"#!/bin/sh\nexec {sys.executable} {false}\n")
     g.ask()
     pid = int(g.proxy.wait_event("upgrade_started")["successor"])
     g.pids.append(pid)
+    return g, pid
+
+
+def test_the_new_one_comes_just_too_late(db, generations, peer, tmp_path, monkeypatch):
+    """Each client is either one's, and stays that: nobody is accepted by one that is then ended."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    g, pid = upgrade_to_false(generations, tmp_path, monkeypatch, "late")
     # These wait in the queue of the socket, since nobody accepts, or are served by the old one.
     with contextlib.ExitStack() as stack:
         clients = []
-        while not (g.proxy.log.find("upgrade_failed") or g.proxy.log.find("retired")):
+
+        def one_more_or_over():
             clients.append(stack.enter_context(g.proxy.connect(BR, to=g.addr)))
-            time.sleep(0.02)  # so many are enough
+            return g.proxy.log.find("upgrade_failed") or g.proxy.log.find("retired")
+
+        until(one_more_or_over, "the end of the upgrade", pause=0.02)
         wanted = {"sa-1"} if g.proxy.log.find("upgrade_failed") else {"sa-1", "late"}
         assert {wire.read_line(sock) for sock in clients} <= wanted
         if g.proxy.log.find("upgrade_failed"):
@@ -457,13 +466,7 @@ def test_the_old_one_is_told_to_stop_when_the_new_one_accepts(db, generations, p
                                                              monkeypatch):
     """The new one has clients that nobody else has, so it stays."""
     db.add("sa-1", peer(Identity, "sa-1"))
-    path = binary_to_replace(tmp_path, monkeypatch)
-    g = generations(FALSE_STEP="never", FALSE_END="", FALSE_WIRE_BYTES=WIRE_BYTES)
-    false = Path(__file__).with_name("false_successor.py")
-    replace(path, script=f"#!/bin/sh\nexec {sys.executable} {false}\n")
-    g.ask()
-    pid = int(g.proxy.wait_event("upgrade_started")["successor"])
-    g.pids.append(pid)
+    g, pid = upgrade_to_false(generations, tmp_path, monkeypatch, "never")
     g.proxy.wait_event("stopped")
     assert alive(pid)
     assert g.proxy.log.find("retired") and not g.proxy.log.find("upgrade_failed")

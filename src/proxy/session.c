@@ -313,7 +313,7 @@ static void run_direction(struct session *s, unsigned side)
 	bool was_behind = relay_pending(r);
 	enum relay_result result;
 
-	shared->room = batch_room(&s->worker->batch);
+	shared->room = r->bulk ? NULL : batch_room(&s->worker->batch);
 	result = run(s, side);
 	shared->room = NULL;
 	after_run(s, side, result);
@@ -371,7 +371,9 @@ static void pump(struct session *s, unsigned side)
 	if (side == CLIENT && s->end[CLIENT].readable &&
 	    (!s->end[CLIENT].ended || s->end[CLIENT].failed))
 		session_nodelay(s);
-	if (r->bulk) {
+	/* Whether the backend answers or fails is not bulk: an end of the client that is told
+	 * behind it would commit the session first. */
+	if (r->bulk && s->dial == NULL) {
 		queue_turn(s);
 		return;
 	}

@@ -37,15 +37,9 @@ def watched(start):
 
 
 def until_metric(scrape, name, value, **labels):
-    """The first scrape that has it."""
-    last = []
-
-    def has():
-        last[:] = [scrape()]
-        return last[0](name, **labels) == value
-
-    until(has, f"{name}{labels} is {value}")
-    return last[0]
+    """The scrape behind the first that has it: a scrape's figures are not all of one moment."""
+    until(lambda: scrape()(name, **labels) == value, f"{name}{labels} is {value}")
+    return scrape()
 
 
 def backend_series(found):
@@ -169,11 +163,12 @@ def test_connections_and_bytes(watched, db, peer):
 
 
 def test_sessions_by_reason(watched, db, peer):
-    db.add("sa-1", peer(ResetAfterAnswer, b"half"))
+    db.add("sa-1", peer(ResetAfterAnswer, b"half", wait=True))
     db.access_rule("us", "deny", country="US")
     proxy, scrape = watched()
     for _ in range(2):
         with proxy.connect(BR) as sock:
+            assert wire.read_exactly(sock, 4) == b"half"
             sock.sendall(b"?")
             wire.read_to_reset(sock)
     for _ in range(3):

@@ -3,7 +3,6 @@
 #include "proxy/access_log.h"
 
 #include "base/log.h"
-#include "proxy/dial.h"
 #include "proxy/worker.h"
 
 #include <string.h>

@@ -6,6 +6,7 @@
  * whether the list of censuses is empty. */
 #include "proxy/census.h"
 
+#include "proxy/session.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ int session_id_parse(const char *text, struct session_id *ret_id)
 static struct session_id id_of(const struct session *s)
 {
 	return (struct session_id){
-		.worker = (unsigned)(s->worker - s->worker->shared->workers),
+		.worker = worker_number(s->worker),
 		.accept_ns = s->accept_ns,
 	};
 }

@@ -2,17 +2,6 @@
  * them may be a moment apart. */
 #include "proxy/counters.h"
 
-void counters_connected(struct counters *c, const struct session *s, region_id backend_region)
-{
-	unsigned region = backend_region < COUNTERS_REGIONS ? backend_region : 0;
-
-	counter_add(s->from_affinity ? &c->affinity_hits : &c->affinity_misses, 1);
-	counter_add(&c->decisions[s->region_score < REGION_SCORES ? s->region_score : 0], 1);
-	histogram_note(&c->rtt[region], s->connect_us);
-	if (s->queued)
-		histogram_note(&c->queue, s->queue_us);
-}
-
 static void add(const struct counter *counters, uint64_t *sums, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)

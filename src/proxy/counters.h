@@ -5,7 +5,7 @@
 
 #include "base/counter.h"
 #include "base/histogram.h"
-#include "proxy/session.h"
+#include "proxy/close_reason.h"
 #include "route/policy.h"
 
 #include <stdint.h>
@@ -41,8 +41,6 @@ struct counters_sum {
 	struct histogram_sum rtt[COUNTERS_REGIONS];
 };
 
-/* The backend of a session of this worker has been connected. */
-void counters_connected(struct counters *c, const struct session *s, region_id backend_region);
 /* Any thread. */
 void counters_add_to(const struct counters *c, struct counters_sum *sum);
 

@@ -2,6 +2,8 @@
 #include "proxy/crew.h"
 
 #include "base/rng.h"
+#include "proxy/loop.h"
+#include "proxy/mail.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -46,14 +48,14 @@ int crew_new(const struct crew_options *options, struct table *table, struct geo
 	}
 	/* Any worker may look at the load of any other as soon as it runs. */
 	for (unsigned i = 0; i < options->workers; i++) {
-		err = worker_init(&c->shared.workers[i], &c->shared, rng_next(&seeds), table, geo,
-		                  options->paused);
+		err = loop_init(&c->shared.workers[i], &c->shared, rng_next(&seeds), table, geo,
+		                options->paused);
 		if (err != 0)
 			break;
 		c->started++;
 	}
 	for (unsigned i = 0; err == 0 && i < options->workers; i++)
-		err = worker_start(&c->shared.workers[i]);
+		err = loop_start(&c->shared.workers[i]);
 	if (err != 0) {
 		crew_free(c);
 		return err;
@@ -67,7 +69,7 @@ int crew_post_table(struct crew *c, struct table *table)
 	int err = 0;
 
 	for (unsigned i = 0; i < c->started; i++)
-		if (worker_post_table(&c->shared.workers[i], table) != 0)
+		if (mail_table(&c->shared.workers[i], table) != 0)
 			err = -ENOMEM;
 	return err;
 }
@@ -77,7 +79,7 @@ int crew_post_geo(struct crew *c, struct geo_db *geo)
 	int err = 0;
 
 	for (unsigned i = 0; i < c->started; i++)
-		if (worker_post_geo(&c->shared.workers[i], geo) != 0)
+		if (mail_geo(&c->shared.workers[i], geo) != 0)
 			err = -ENOMEM;
 	return err;
 }
@@ -94,7 +96,7 @@ static int post_all(struct crew *c, int (*post)(struct worker *w))
 
 int crew_sweep(struct crew *c)
 {
-	return post_all(c, worker_post_sweep);
+	return post_all(c, mail_sweep);
 }
 
 void crew_census(struct crew *c, struct census *census)
@@ -102,24 +104,24 @@ void crew_census(struct crew *c, struct census *census)
 	for (unsigned i = 0; i < c->started; i++) {
 		struct census_part *part = census_part(census, i);
 
-		if (worker_post_census(&c->shared.workers[i], part) != 0)
+		if (mail_census(&c->shared.workers[i], part) != 0)
 			census_leave(part);
 	}
 }
 
 int crew_stop(struct crew *c)
 {
-	return post_all(c, worker_post_stop);
+	return post_all(c, mail_stop);
 }
 
 int crew_pause(struct crew *c)
 {
-	return post_all(c, worker_post_pause);
+	return post_all(c, mail_pause);
 }
 
 int crew_resume(struct crew *c)
 {
-	return post_all(c, worker_post_resume);
+	return post_all(c, mail_resume);
 }
 
 bool crew_stopped(const struct crew *c)
@@ -154,13 +156,13 @@ void crew_free(struct crew *c)
 	if (c == NULL)
 		return;
 	for (unsigned i = 0; i < c->started; i++)
-		while (worker_post_leave(&c->shared.workers[i]) != 0)
+		while (mail_leave(&c->shared.workers[i]) != 0)
 			nanosleep(&pause, NULL);
 	for (unsigned i = 0; i < c->started; i++)
-		worker_join(&c->shared.workers[i]);
+		loop_join(&c->shared.workers[i]);
 	/* Only now is nobody left who could hand a client to another. */
 	for (unsigned i = 0; i < c->started; i++)
-		worker_done(&c->shared.workers[i]);
+		loop_done(&c->shared.workers[i]);
 	free(c->shared.workers);
 	free(c);
 }

@@ -1,8 +1,8 @@
-/* One timer a session, set to the earliest of what its state waits for. Activity moves a deadline
- * without touching the timer: when that fires too early, it is armed anew. */
+/* One timer a session. In other states it is set to what the state waits for; a relaying session
+ * waits for several things at once, and the timer is set to the earliest. Activity moves that
+ * without touching the timer: when it fires too early, it is armed anew. */
 #include "proxy/deadline.h"
 
-#include "base/check.h"
 #include "proxy/dial.h"
 #include "proxy/worker.h"
 
@@ -70,25 +70,10 @@ uint64_t deadline_ms(const struct session *s)
 {
 	uint64_t limit_ms;
 
-	switch ((enum session_state)s->state) {
-	case SESSION_HEADER:
-		return s->accept_ns / 1000000 + s->worker->shared->config->proxy_header_timeout_ms;
-	case SESSION_DIAL:
-		return earlier(s->dial->try_deadline_ms, s->dial->deadline_ms);
-	case SESSION_QUEUE:
-		return s->dial->queue_deadline_ms;
-	case SESSION_RELAY:
-		deadline_idle(s, &limit_ms);
-		limit_ms += s->active_ms;
-		if (s->ending || !s->settled)
-			limit_ms = earlier(limit_ms, deadline_due_ms(s));
-		limit_ms = earlier(limit_ms, deadline_first_byte_ms(s));
-		return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
-	case SESSION_ABORT:
-		return earlier(s->worker->now_ms + ABORT_POLL_MS, s->active_ms);
-	case SESSION_CLOSED:
-		break;
-	}
-	CHECK(false);
-	return 0;
+	deadline_idle(s, &limit_ms);
+	limit_ms += s->active_ms;
+	if (s->ending || !s->settled)
+		limit_ms = earlier(limit_ms, deadline_due_ms(s));
+	limit_ms = earlier(limit_ms, deadline_first_byte_ms(s));
+	return s->dial != NULL ? earlier(limit_ms, s->dial->deadline_ms) : limit_ms;
 }

@@ -1,4 +1,4 @@
-/* Until when a session may go on as it is. Monotonic milliseconds; the worker's thread. */
+/* Until when a relaying session may go on as it is. Monotonic milliseconds; the worker's thread. */
 #ifndef PROXY_DEADLINE_H
 #define PROXY_DEADLINE_H
 
@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* The one deadline of the present state; not of a closed session. */
+/* The earliest of all that it waits for. Activity moves it later. */
 uint64_t deadline_ms(const struct session *s);
 /* What ends a relaying session when nothing moves any more, and after how long: whoever is being
  * waited for is at fault. */

@@ -1,19 +1,13 @@
 /* Dialling. A failure goes at once to the next best backend; which that is, policy_choose() says,
- * and the set of backends already tried keeps it from saying the same one twice.
- *
- * First bytes: a backend may accept a connection and reset it before it answers (a restarting
- * server, a port forwarder without a target). So that the client can still be served by another,
- * its first bytes are kept until the backend answers. Only what arrived in one piece is treated so;
- * anything more, or the end of the stream, commits the session to its backend. What that has not
- * taken by then becomes the tail of the client's direction. */
+ * and the set of backends already tried keeps it from saying the same one twice. A backend that
+ * resets its connection before it answers (opening.c) counts as a failure like any other. */
 #include "proxy/dial.h"
 
 #include "base/clock.h"
-#include "net/proxy_protocol.h"
 #include "net/socket.h"
 #include "proxy/access_log.h"
+#include "proxy/places.h"
 #include "proxy/session.h"
-#include "proxy/waiting.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -24,6 +18,14 @@
 #include <unistd.h>
 
 static void try_next(struct session *s, const struct backend *b);
+
+/* Until this try, or all of them together, have had their time. */
+static void arm(struct session *s)
+{
+	const struct dial *d = s->dial;
+
+	session_arm(s, d->try_deadline_ms < d->deadline_ms ? d->try_deadline_ms : d->deadline_ms);
+}
 
 /* While a dial lacks a descriptor, no worker accepts clients that would compete for one. */
 static void set_starved(struct session *s, bool starved)
@@ -41,29 +43,12 @@ void dial_free(struct session *s)
 {
 	if (s->dial == NULL)
 		return;
+	waiting_leave(&s->dial->waiting);
 	set_starved(s, false);
-	counter_add(&s->worker->counters.bytes[CLIENT], dial_flight(s->dial));
+	opening_done(&s->dial->opening);
 	tried_done(&s->dial->tried);
-	free(s->dial->first);
 	free(s->dial);
 	s->dial = NULL;
-}
-
-/* Where the client meant to go: what its PROXY header says, else the address it connected to. Asked
- * for only when a backend is to be told. */
-static struct endpoint destination(const struct session *s, const struct endpoint *dst)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-	struct endpoint own = s->service->listen;
-
-	if (dst != NULL)
-		return *dst;
-	if (s->service->send_proxy != 0 &&
-	    getsockname(s->end[CLIENT].fd, (struct sockaddr *)&sa, &len) == 0 &&
-	    endpoint_from_sockaddr((struct sockaddr *)&sa, &own) != 0)
-		own = s->service->listen;
-	return own;
 }
 
 void dial_start(struct session *s, const struct place *place, const struct endpoint *dst)
@@ -76,9 +61,9 @@ void dial_start(struct session *s, const struct place *place, const struct endpo
 		return;
 	}
 	s->dial = d;
-	d->session = s;
+	d->waiting.session = s;
 	tried_init(&d->tried);
-	d->dst = destination(s, dst);
+	opening_init(&d->opening, s, dst);
 	d->deadline_ms = w->now_ms + w->shared->config->connect_budget_ms;
 	d->place = *place;
 	session_move(s, SESSION_DIAL);
@@ -100,11 +85,7 @@ static void try_failed(struct session *s, int err)
 	session_note_flight(s, FLIGHT_FAILED, (unsigned)err);
 	if (is_backends_failure(err))
 		live_note_failure(s->worker->shared->live, s->slot);
-	/* The next one is sent all of it. */
-	s->dir[CLIENT].bytes -= dial_flight(s->dial);
-	if (s->dial->first != NULL)
-		s->dial->first->from = 0;
-	s->dial->header_sent = false;
+	opening_rewind(&s->dial->opening);
 	if (s->end[BACKEND].fd >= 0)
 		close(s->end[BACKEND].fd);
 	s->end[BACKEND] = (struct end){.fd = -1};
@@ -113,85 +94,39 @@ static void try_failed(struct session *s, int err)
 		session_close(s, CLOSE_RESOURCES);
 		return;
 	}
-	waiting_release(s->worker, s->slot);
+	places_release(s->worker, s->slot);
 	s->slot = LIVE_NO_SLOT;
 	if (s->retries < UINT16_MAX)
 		s->retries++;
 }
 
-static size_t write_proxy_header(const struct session *s, uint8_t header[PROXY_HEADER_WRITE_MAX])
-{
-	if (s->service->send_proxy == 0)
-		return 0;
-	return proxy_protocol_write(s->service->send_proxy, &s->client, &s->dial->dst, header);
-}
-
-/* Takes the client's first bytes off its socket, unless they are here. 0; -EAGAIN: there are none;
- * -ENODATA: nor will there be; or another -errno: that of the client's socket is told once. */
-static int take_first(struct session *s, size_t most)
-{
-	struct end *client = &s->end[CLIENT];
-	uint8_t *buffer = s->worker->relay.buffer;
-	ssize_t n;
-
-	if (s->dial->first != NULL)
-		return 0;
-	n = recv(client->fd, buffer, most, 0);
-	if (n <= 0)
-		return n < 0 ? -errno : -ENODATA;
-	client->readable = client->hangup || (size_t)n == most;
-	s->dial->first = relay_tail_new(buffer, (size_t)n);
-	return s->dial->first != NULL ? 0 : -ENOMEM;
-}
-
-/* Counts first bytes that the backend's socket has taken. */
-static void note_sent(struct session *s, size_t n)
-{
-	s->dial->first->from += (uint32_t)n;
-	s->dir[CLIENT].bytes += n;
-}
-
-/* Connects; with TCP Fast Open the PROXY header and the client's first bytes, if they are there, go
- * with the first packet. fd or -errno. */
+/* Connects; with TCP Fast Open what the backend is sent first goes along. fd or -errno. */
 static int connect_backend(struct session *s, const char *congestion)
 {
 	struct worker *w = s->worker;
+	const struct config *c = w->shared->config;
+	struct opening *o = &s->dial->opening;
 	struct tcp_options tcp = w->tcp;
-	uint8_t *buffer = w->relay.buffer;
-	struct first_bytes first = {.data = buffer};
-	size_t header_len;
+	struct first_bytes first;
 	int fd, err;
 
 	if (congestion[0] != '\0')
 		tcp.congestion = congestion;
-	if (!w->shared->config->backend_fastopen ||
-	    w->shared->config->retry_on != RETRY_EARLY_RESET)
+	if (!c->backend_fastopen || c->retry_on != RETRY_EARLY_RESET)
 		return socket_connect(&s->backend_addr, &tcp, NULL);
-	err = take_first(s, DIAL_FASTOPEN_BYTES);
-	if (err != 0 && err != -EAGAIN && err != -EINTR && err != -ENODATA) {
+	err = opening_pack(o, &first);
+	if (err != 0) {
 		session_close(s, err == -ENOMEM ? CLOSE_RESOURCES : CLOSE_CLIENT_GONE);
 		return -ECANCELED;
-	}
-	header_len = write_proxy_header(s, buffer);
-	first.len = header_len;
-	if (s->dial->first != NULL) {
-		size_t n = s->dial->first->to;
-
-		if (n > DIAL_FASTOPEN_BYTES)
-			n = DIAL_FASTOPEN_BYTES;
-		memcpy(buffer + header_len, s->dial->first->bytes, n);
-		first.len += n;
 	}
 	fd = socket_connect(&s->backend_addr, &tcp, &first);
 	if (fd < 0 || first.sent == 0)
 		return fd;
-	if (first.sent < header_len) {
+	err = opening_note_packed(o, first.sent);
+	if (err != 0) {
 		close(fd);
-		return -EIO;
+		return err;
 	}
-	s->dial->header_sent = true;
-	if (s->dial->first != NULL)
-		note_sent(s, first.sent - header_len);
 	return fd;
 }
 
@@ -205,11 +140,11 @@ static bool out_of_resources(int err)
  * have left. The client keeps its descriptor meanwhile, so none is accepted before it. */
 static void wait_for_resources(struct session *s)
 {
-	waiting_release(s->worker, s->slot);
+	places_release(s->worker, s->slot);
 	s->slot = LIVE_NO_SLOT;
 	set_starved(s, true);
 	s->dial->try_deadline_ms = s->worker->now_ms + DIAL_STARVED_RETRY_MS;
-	session_arm(s);
+	arm(s);
 }
 
 /* Chooses a backend and reserves a place there. Somebody who waits for that place is before this
@@ -233,7 +168,7 @@ static int find_place(struct session *s, struct choice *ret_choice)
 
 		/* At a backend that drains there is place for those who had it, and nobody else. */
 		if (err != 0 || !backend_usable(ret_choice->backend) ||
-		    !waiting_pass(w, ret_choice->backend))
+		    !places_pass(w, ret_choice->backend))
 			return err;
 	}
 	return -EAGAIN;
@@ -246,9 +181,9 @@ static void wait_for_place(struct session *s)
 	struct choice choice;
 
 	set_starved(s, false); /* who waits needs no descriptor */
-	waiting_join(s);
+	waiting_join(&s->dial->waiting, &s->dial->tried, s->dial->opening.first != NULL);
 	if (s->state == SESSION_QUEUE && find_place(s, &choice) == 0)
-		waiting_release(s->worker, choice.binding.slot); /* we have one already */
+		places_release(s->worker, choice.binding.slot); /* we have one already */
 }
 
 static void take_choice(struct session *s, const struct choice *choice)
@@ -315,7 +250,7 @@ static void try_next(struct session *s, const struct backend *b)
 			if (worker_watch(w, fd, s, TAG_END_1) != 0)
 				session_close(s, CLOSE_RESOURCES);
 			else
-				session_arm(s);
+				arm(s);
 			return;
 		}
 		if (out_of_resources(-fd)) {
@@ -328,7 +263,7 @@ static void try_next(struct session *s, const struct backend *b)
 	}
 	/* Many failed at once: others have their turn before the next. */
 	d->try_deadline_ms = w->now_ms;
-	session_arm(s);
+	arm(s);
 }
 
 static void fail_and_go_on(struct session *s, int err)
@@ -356,7 +291,7 @@ void dial_resume(struct session *s, uint32_t slot)
 	/* Whoever gave us the place has judged the backend; but its table may not be ours. */
 	if (b == NULL || !backend_usable(b) ||
 	    (s->service->app[0] != '\0' && strcmp(b->app, s->service->app) != 0)) {
-		waiting_release(w, slot);
+		places_release(w, slot);
 		try_next(s, NULL);
 		return;
 	}
@@ -374,25 +309,30 @@ void dial_timeout(struct session *s, uint64_t now_ms)
 		session_close(s, CLOSE_CONNECT_BUDGET);
 }
 
-/* The backend's socket has just been connected, so its send buffer is empty and the whole header
- * fits: anything else is a failed connect. */
-static int send_proxy_header(struct session *s)
-{
-	uint8_t header[PROXY_HEADER_WRITE_MAX];
-	size_t len = write_proxy_header(s, header);
-	ssize_t n;
-
-	if (len == 0 || s->dial->header_sent)
-		return 0;
-	n = send(s->end[BACKEND].fd, header, len, MSG_NOSIGNAL);
-	if (n < 0)
-		return errno;
-	return (size_t)n == len ? 0 : EIO;
-}
-
-void dial_event(struct session *s, uint32_t events)
+/* The backend of this session is connected. */
+static void note_connected(struct session *s)
 {
 	struct worker *w = s->worker;
+	struct counters *c = &w->counters;
+	region_id region = s->dial->backend_region;
+
+	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
+	s->due_ms = (uint32_t)(w->now_ms + SETTLE_MS);
+	s->connected = true;
+	counter_add(s->from_affinity ? &c->affinity_hits : &c->affinity_misses, 1);
+	counter_add(&c->decisions[s->region_score < REGION_SCORES ? s->region_score : 0], 1);
+	histogram_note(&c->rtt[region < COUNTERS_REGIONS ? region : 0], s->connect_us);
+	if (s->queued)
+		histogram_note(&c->queue, s->queue_us);
+	live_note_connect(w->shared->live, s->slot, s->connect_us);
+	session_note_flight(s, FLIGHT_ROUTED, 0);
+	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
+	             w->now_ms);
+	access_log_connected(s);
+}
+
+bool dial_event(struct session *s, uint32_t events)
+{
 	int err = 0;
 
 	/* A backend may have been connected, answered and reset all at once: then its answer is
@@ -403,27 +343,19 @@ void dial_event(struct session *s, uint32_t events)
 		if (err == 0)
 			err = ECONNRESET;
 	} else if ((events & EPOLLOUT) == 0) {
-		return;
+		return false;
 	} else {
-		err = send_proxy_header(s);
+		err = opening_send_header(&s->dial->opening);
 	}
 	if (err != 0) {
 		fail_and_go_on(s, err);
-		return;
+		return false;
 	}
-	s->connect_us = (uint32_t)((clock_now_ns() - s->dial->try_started_ns) / 1000);
-	s->due_ms = (uint32_t)(w->now_ms + SETTLE_MS);
-	s->connected = true;
+	note_connected(s);
 	s->nodelay = false;
-	if (s->service->send_proxy != 0 || dial_flight(s->dial) != 0)
+	if (s->service->send_proxy != 0 || opening_sent(&s->dial->opening) != 0)
 		session_nodelay(s); /* something has been sent */
-	counters_connected(&w->counters, s, s->dial->backend_region);
-	live_note_connect(w->shared->live, s->slot, s->connect_us);
-	session_note_flight(s, FLIGHT_ROUTED, 0);
-	affinity_put(w->shared->affinity, &s->client.ip, s->service->key, session_binding(s),
-	             w->now_ms);
-	access_log_connected(s);
-	session_connected(s);
+	return true;
 }
 
 void dial_again(struct session *s, int err)
@@ -449,70 +381,14 @@ void dial_elsewhere(struct session *s)
 		dial_again(s, ECANCELED);
 }
 
-/* Sends first bytes. False: the backend's socket has no room for all of them. */
-static bool send_first(struct session *s)
+bool dial_unserved(const struct session *s)
 {
-	struct tail *first = s->dial->first;
-	ssize_t n = send(s->end[BACKEND].fd, first->bytes + first->from, first->to - first->from,
-	                 MSG_NOSIGNAL);
-
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		session_end_failed(s, BACKEND, errno);
-		return true;
-	}
-	if (n > 0)
-		note_sent(s, (size_t)n);
-	return first->from == first->to;
-}
-
-bool dial_pass_flight(struct session *s)
-{
-	struct end *client = &s->end[CLIENT];
-	/* More may have come: this is an event, or another backend. */
-	bool unsure = s->dial->first != NULL;
-
-	if (s->worker->shared->config->retry_on == RETRY_EARLY_RESET) {
-		int err = take_first(s, RELAY_CHUNK_BYTES);
-
-		switch (err) {
-		case 0:
-			break;
-		case -EAGAIN:
-			client->readable = false;
-			return true;
-		case -EINTR:
-		case -ENODATA:
-			return false;
-		case -ENOMEM:
-			session_close(s, CLOSE_RESOURCES);
-			return true;
-		default:
-			session_end_failed(s, CLIENT, -err);
-			return true;
-		}
-		if (s->dial->first->from < s->dial->first->to && !send_first(s))
-			return false;
-		if (s->state != SESSION_RELAY || s->dial == NULL)
-			return true; /* the backend failed */
-	} else {
-		unsure = true; /* nothing is sent twice, so the first byte commits */
-	}
-	if (unsure)
-		client->readable = client->hangup || socket_waiting(client->fd) != 0;
-	/* A client that has ended its side will send no more, so nothing is gained by waiting. */
-	return !client->readable;
+	return s->dial != NULL && opening_sent(&s->dial->opening) == 0 && !session_answered(s) &&
+	       socket_waiting(s->end[BACKEND].fd) == 0;
 }
 
 void dial_commit(struct session *s)
 {
-	struct tail *first = s->dial->first;
-
-	if (first != NULL && first->from < first->to) {
-		CHECK(s->dir[CLIENT].tail == NULL); /* it has not begun */
-		s->dir[CLIENT].tail = first;
-		session_nodelay(s); /* the rest is a second piece */
-		counter_add(&s->worker->counters.bytes[CLIENT], first->from);
-		s->dial->first = NULL;
-	}
+	opening_commit(&s->dial->opening);
 	dial_free(s);
 }

@@ -7,9 +7,9 @@
 #define PROXY_DIAL_H
 
 #include "base/check.h"
-#include "proxy/relay.h"
+#include "proxy/opening.h"
+#include "proxy/waiting.h"
 #include "route/policy.h"
-#include "route/queue.h"
 #include "route/tried.h"
 
 #include <stdbool.h>
@@ -19,9 +19,6 @@ struct session;
 
 /* Tries that fail at once, in one turn of the loop, before others have their turn. */
 #define DIAL_TRIES_A_TURN 8
-/* What of a client's first bytes goes with a fast open: one packet holds no more. */
-#define DIAL_FASTOPEN_BYTES 1200
-
 /* How often a dial that lacks a descriptor or kernel memory looks for it, within its budget. */
 #define DIAL_STARVED_RETRY_MS 20
 
@@ -29,30 +26,25 @@ struct session;
 #define DIAL_PASSES_MAX 64
 
 struct dial {
-	struct session *session;
 	struct place place;
 	struct tried tried;
-	struct waiter waiter;       /* in the queue, in state QUEUE */
-	uint64_t queued_ns;         /* when it last joined */
-	uint64_t queue_deadline_ms; /* once it has joined: of all its waiting */
-	struct endpoint dst;  /* where the client meant to go, for a PROXY header to the backend */
+	struct waiting waiting;
+	struct opening opening;
 	uint64_t deadline_ms; /* of all tries together, since the dial began or left the queue */
 	uint64_t try_started_ns;
 	uint64_t try_deadline_ms;
 	uint64_t failed_turn_ns;  /* when the try before this one failed: what the same batch of
 	                             events still says of a backend is of that socket */
 	region_id backend_region; /* of the one that is being tried */
-	struct tail *first; /* the client's first bytes, once it has been asked for some: those
-	                       before from are sent to the backend that is being tried */
-	bool starved;       /* counted in the crew's starved: lacks a descriptor, or memory */
-	bool header_sent;   /* the PROXY header went with the first packet */
+	bool starved;             /* counted in the crew's starved: lacks a descriptor, or memory */
 };
 
 /* Begins: tries the first backend for a client of this place. dst is where a PROXY header says that
  * it meant to go; NULL: there was none. Closes the session when nothing can be. */
 void dial_start(struct session *s, const struct place *place, const struct endpoint *dst);
-/* The backend's socket has news while connecting. */
-void dial_event(struct session *s, uint32_t events);
+/* The backend's socket has news while connecting. True: it is connected, and the session's next
+ * state is for the caller to enter. */
+MUST_CHECK bool dial_event(struct session *s, uint32_t events);
 /* A try or the whole budget ran out of time, or an immediate retry is due. */
 void dial_timeout(struct session *s, uint64_t now_ms);
 /* The session has waited and been given a place in this slot: connects there. If that fails it goes
@@ -64,17 +56,13 @@ void dial_again(struct session *s, int err);
 /* The backend is not to have the session any more, through no fault of its own. */
 void dial_elsewhere(struct session *s);
 
-/* How many of the client's first bytes the backend has been sent. */
-static inline uint32_t dial_flight(const struct dial *d)
-{
-	return d->first != NULL ? d->first->from : 0;
-}
+/* Nothing has passed either way, so that the session can go to another backend as if it had not
+ * been at this one. */
+bool dial_unserved(const struct session *s);
 
-/* Passes the client's first bytes on and keeps them (RELAY_CHUNK_BYTES at most), so that they can
- * be sent again. False: there is more to pass on than is kept, commit to this backend. */
-MUST_CHECK bool dial_pass_flight(struct session *s);
 /* The backend has answered, or nothing can be replayed any more: ends the dial. */
 void dial_commit(struct session *s);
+/* Where there is one. */
 void dial_free(struct session *s);
 
 #endif

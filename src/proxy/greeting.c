@@ -93,6 +93,6 @@ void greeting_start(struct session *s)
 		admit(s, NULL);
 		return;
 	}
-	session_arm(s);
+	session_arm(s, s->worker->now_ms + s->worker->shared->config->proxy_header_timeout_ms);
 	greeting_event(s);
 }

@@ -4,7 +4,8 @@
 #include "proxy/listener.h"
 
 #include "base/log.h"
-#include "proxy/session.h"
+#include "proxy/dispatch.h"
+#include "proxy/mail.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -57,12 +58,12 @@ static void take_client(struct listener *l, int fd, const struct sockaddr_storag
 	service_ref(l->service);
 	atomic_fetch_add_explicit(&w->load, 1, memory_order_relaxed);
 	if (w != self) {
-		if (worker_post_client(w, fd, &peer, l->service) == 0)
+		if (mail_client(w, fd, &peer, l->service) == 0)
 			return;
 		atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&self->load, 1, memory_order_relaxed);
 	}
-	session_start(self, fd, &peer, l->service);
+	dispatch_start(self, fd, &peer, l->service);
 }
 
 static void listener_pause(struct listener *l, int err)
@@ -166,7 +167,7 @@ void listener_timer(struct timer *t, uint64_t now_ms)
 	l->paused = false;
 }
 
-int listener_new(struct worker *w, struct service *service)
+static int listener_new(struct worker *w, struct service *service)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
@@ -185,7 +186,21 @@ int listener_new(struct worker *w, struct service *service)
 	return 0;
 }
 
-void listener_free(struct listener *l)
+/* Only stops watching: what is queued is for whoever else listens there. */
+static void listener_leave(struct listener *l)
+{
+	struct worker *w = l->worker;
+
+	if (!l->paused)
+		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, l->service->socket->fd, NULL);
+	timer_cancel(&w->timers, &l->resume);
+	list_remove(&l->node);
+	service_unref(l->service);
+	free(l);
+}
+
+/* Accepts what the kernel has queued, then stops watching. */
+static void listener_free(struct listener *l)
 {
 	/* What the kernel has completed a handshake with is a client, and would be reset when the
 	 * socket is closed. */
@@ -198,14 +213,87 @@ void listener_free(struct listener *l)
 	listener_leave(l);
 }
 
-void listener_leave(struct listener *l)
-{
-	struct worker *w = l->worker;
+/* ---- all of a worker ---- */
 
-	if (!l->paused)
-		epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, l->service->socket->fd, NULL);
-	timer_cancel(&w->timers, &l->resume);
-	list_remove(&l->node);
-	service_unref(l->service);
-	free(l);
+static struct listener *find_listener(struct worker *w, const struct listen_socket *socket)
+{
+	for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next) {
+		struct listener *l = list_entry(n, struct listener, node);
+
+		if (l->service->socket == socket)
+			return l;
+	}
+	return NULL;
+}
+
+/* Out of memory here leaves the listener to the other workers, and to the next table. */
+static void add_listener(struct worker *w, struct service *service)
+{
+	char address[ENDPOINT_TEXT_MAX];
+	struct log_line l;
+	int err = listener_new(w, service);
+
+	if (err == 0 && w != w->shared->workers)
+		return; /* the first worker speaks for all */
+	log_begin(&l, err == 0 ? LOG_INFO : LOG_ERROR,
+	          err == 0 ? "listening" : "listener_not_watched");
+	log_str(&l, "addr", endpoint_format(&service->socket->addr, address));
+	log_str(&l, "service", service->name);
+	if (err != 0)
+		log_errno(&l, err);
+	log_end(&l);
+}
+
+void listeners_adopt(struct worker *w)
+{
+	for (struct list *n = w->listeners.next; n != &w->listeners; n = n->next)
+		list_entry(n, struct listener, node)->wanted = false;
+	for (uint32_t i = 0; i < w->table->service_count; i++) {
+		struct service *service = w->table->services[i];
+		struct listener *l;
+
+		if (service->socket == NULL)
+			continue;
+		l = find_listener(w, service->socket);
+		if (l != NULL) {
+			service_ref(service);
+			service_unref(l->service);
+			l->service = service;
+			l->wanted = true;
+		} else {
+			add_listener(w, service);
+		}
+	}
+	for (struct list *n = w->listeners.next, *next; n != &w->listeners; n = next) {
+		struct listener *l = list_entry(n, struct listener, node);
+
+		next = n->next;
+		if (!l->wanted)
+			listener_free(l);
+	}
+}
+
+static void let_go(struct worker *w, void (*of)(struct listener *l))
+{
+	for (struct list *n = w->listeners.next, *next; n != &w->listeners; n = next) {
+		next = n->next;
+		of(list_entry(n, struct listener, node));
+	}
+	atomic_store_explicit(&w->stopped, true, memory_order_release);
+}
+
+void listeners_stop(struct worker *w)
+{
+	let_go(w, listener_free);
+}
+
+void listeners_pause(struct worker *w)
+{
+	let_go(w, listener_leave);
+}
+
+void listeners_resume(struct worker *w)
+{
+	atomic_store_explicit(&w->stopped, false, memory_order_release);
+	listeners_adopt(w);
 }

@@ -8,7 +8,6 @@
 #ifndef PROXY_LISTENER_H
 #define PROXY_LISTENER_H
 
-#include "base/check.h"
 #include "base/list.h"
 #include "net/socket.h"
 #include "net/timer.h"
@@ -34,15 +33,18 @@ struct listener {
 	bool wanted; /* by the table that is being adopted */
 };
 
-/* 0 or -errno. */
-MUST_CHECK int listener_new(struct worker *w, struct service *service);
-/* Accepts what the kernel has queued, then stops watching. */
-void listener_free(struct listener *l);
-/* Only stops watching: what is queued is for whoever else listens there. */
-void listener_leave(struct listener *l);
 /* Its pause may be over. */
 void listener_timer(struct timer *t, uint64_t now_ms);
 /* The socket is readable. */
 void listener_event(struct listener *l);
+
+/* Watches the sockets of the worker's table's services, and no others. */
+void listeners_adopt(struct worker *w);
+/* Accepts what the kernel has queued and then no more. */
+void listeners_stop(struct worker *w);
+/* Accepts no more, at once: what is queued is for whoever else listens there. */
+void listeners_pause(struct worker *w);
+/* Accepts again. */
+void listeners_resume(struct worker *w);
 
 #endif

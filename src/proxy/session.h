@@ -2,6 +2,9 @@
  * directions; half-close belongs to a direction. States move only through session_move(), checked
  * against session_state.def; session_close() is the one exit, with one reason of close_reason.def.
  *
+ * Here is what every state may do with it; what each state is about has a file of its own, and
+ * dispatch.c knows which.
+ *
  * Owned by one worker and touched by its thread only. */
 #ifndef PROXY_SESSION_H
 #define PROXY_SESSION_H
@@ -9,6 +12,7 @@
 #include "base/list.h"
 #include "net/addr.h"
 #include "net/timer.h"
+#include "proxy/close_reason.h"
 #include "proxy/flight.h"
 #include "proxy/relay.h"
 #include "route/affinity.h"
@@ -27,21 +31,7 @@ enum session_state {
 #undef STATE
 };
 
-enum close_reason {
-#define CLOSE(name, word, help) CLOSE_##name,
-#include "proxy/close_reason.def"
-#undef CLOSE
-	CLOSE_REASON_COUNT
-};
-
-const char *close_reason_word(enum close_reason reason);
-
 enum { CLIENT, BACKEND }; /* the two ends */
-
-/* How long a reset is held back so that what was sent before it can be delivered, and how often we
- * look whether it has been. */
-#define ABORT_FLUSH_MS 2000
-#define ABORT_POLL_MS 2
 
 /* A session that is connected for longer counts as a success of its backend, and gets what only
  * long ones need (socket_tune_long() for its backend): most sessions are short, and each option is
@@ -54,7 +44,7 @@ struct session {
 	struct worker *worker;
 	struct service *service; /* a reference */
 	struct dial *dial;       /* while another backend may still be tried; else NULL */
-	struct list node;        /* in the worker's sessions, or its dead */
+	struct list node;        /* in the worker's sessions, then closing, then dead */
 	struct list turn;        /* in the worker's queue of those with bulk to move */
 	struct timer timer;      /* the one deadline of the present state */
 	uint64_t accept_ns;      /* monotonic; no other of the worker has it */
@@ -72,7 +62,7 @@ struct session {
 	uint8_t place_source;
 	uint8_t region_score;
 	uint8_t state;
-	uint8_t abort_reason;
+	uint8_t reason;   /* CLOSED: why it ended; ABORT: why it will have */
 	bool located : 1; /* country, region and place_source hold */
 	bool from_affinity : 1;
 	bool settled : 1;   /* has been connected for SETTLE_MS */
@@ -87,39 +77,33 @@ struct session {
 	bool sampled : 1;
 };
 
-/* Takes a client that the listener accepted (its connection is counted in live): fd, its address
- * and a reference to the service. Never fails: without memory the client is closed and logged. */
-void session_start(struct worker *w, int fd, const struct endpoint *peer, struct service *service);
-/* An epoll event of one end. */
-void session_event(struct session *s, unsigned side, uint32_t events);
-/* Its timer has fired. */
-void session_timer(struct timer *t, uint64_t now_ms);
-/* A turn for bulk: one quantum each way. */
-void session_turn(struct session *s);
-/* Ends the session: logs, releases, closes. A session ends in a clean close only for CLOSE_DONE; in
- * all other cases both sides see a reset, so that nobody takes a cut stream for a whole one. */
+/* A client that was accepted: fd, its address and a reference to the service, all of which are the
+ * session's from now on. */
+void session_init(struct session *s, struct worker *w, int fd, const struct endpoint *peer,
+                  struct service *service);
+void session_move(struct session *s, enum session_state next);
+/* Sets the one timer; a time that has passed fires in this turn or the next. */
+void session_arm(struct session *s, uint64_t at_ms);
+/* Ends the session: whoever is in the middle of something with it looks at its state and returns,
+ * and closing_run() does the rest before anything else is served. A session ends in a clean close
+ * only for CLOSE_DONE; in all other cases both sides see a reset, so that nobody takes a cut stream
+ * for a whole one. */
 void session_close(struct session *s, enum close_reason reason);
+/* At the end of a turn, when no event can name it any more. */
+void session_free(struct session *s);
 
-/* Tells the flight recorder; detail as in flight_record. */
-void session_note_flight(struct session *s, enum flight_kind kind, unsigned detail);
-/* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
-struct binding session_binding(const struct session *s);
-/* For sweep.c: a relaying session of which nothing has passed either way, so that it can go to
- * another backend as if it had not been at this one. */
-bool session_unserved(const struct session *s);
+/* Has the backend given any sign of life? Until then the session can still go elsewhere. */
+bool session_answered(const struct session *s);
+/* Once a connection: the backend has served this client: it answered, or kept the connection for a
+ * while. */
+void session_note_success(struct session *s);
 /* Once in its life, before its due_ms means its end: what long sessions get. */
 void session_settle(struct session *s);
 /* Once a connection: what it needs before the backend is sent a second piece. */
 void session_nodelay(struct session *s);
-/* For dial.c: a backend is connected; an end of a relaying session has failed. */
-void session_connected(struct session *s);
-void session_end_failed(struct session *s, unsigned side, int err);
-/* For worker.c: passes on what sessions have read and left in the batch. */
-void session_deliver_held(struct worker *w);
-void session_move(struct session *s, enum session_state next);
-/* Sets the timer from the state. */
-void session_arm(struct session *s);
-/* For the worker, at the end of a turn. */
-void session_free(struct session *s);
+/* Tells the flight recorder; detail as in flight_record. */
+void session_note_flight(struct session *s, enum flight_kind kind, unsigned detail);
+/* The backend for the affinity table; slot is not LIVE_NO_SLOT. */
+struct binding session_binding(const struct session *s);
 
 #endif

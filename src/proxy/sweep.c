@@ -3,6 +3,7 @@
  * yet goes to another one and never knows. */
 #include "proxy/sweep.h"
 
+#include "proxy/deadline.h"
 #include "proxy/dial.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
@@ -20,8 +21,8 @@ void sweep_end(struct session *s)
 
 	s->ending = false;
 	if (verdict == DRAIN_STAY)
-		session_arm(s); /* the backend is back */
-	else if (session_unserved(s))
+		session_arm(s, deadline_ms(s)); /* the backend is back */
+	else if (dial_unserved(s))
 		dial_elsewhere(s);
 	else
 		session_close(s, verdict == DRAIN_GONE ? CLOSE_BACKEND_GONE : CLOSE_BACKEND_DOWN);
@@ -47,7 +48,7 @@ static bool look_at(struct session *s)
 			session_settle(s);
 		s->ending = true;
 		s->due_ms = (uint32_t)(w->now_ms + rng_below(&w->rng, w->drain.close_spread_ms));
-		session_arm(s);
+		session_arm(s, deadline_ms(s));
 	}
 	return false;
 }

@@ -1,7 +1,6 @@
-/* A worker: one thread, one epoll loop, its own sessions. Nothing it does blocks, and it touches no
- * files. Each turn of the loop serves in this order: sockets (interactive traffic), messages, due
- * timers, then one quantum each way of one session with bulk, and a turn of a sweep and of a
- * census. */
+/* A worker: one thread, one epoll loop (loop.h), its own sessions. Nothing it does blocks, and it
+ * touches no files. Here is what it has, for all that it does. Its thread only, where nothing else
+ * is said. */
 #ifndef PROXY_WORKER_H
 #define PROXY_WORKER_H
 
@@ -17,7 +16,6 @@
 #include "net/mailbox.h"
 #include "net/timer.h"
 #include "proxy/batch.h"
-#include "proxy/census.h"
 #include "proxy/counters.h"
 #include "proxy/flight.h"
 #include "proxy/relay.h"
@@ -33,9 +31,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-/* Events taken from the kernel at once. */
-#define WORKER_EVENTS 256
 
 /* What an epoll event belongs to: the low bits of its pointer. */
 enum event_tag { TAG_END_0, TAG_END_1, TAG_LISTENER, TAG_MAILBOX };
@@ -78,8 +73,9 @@ struct worker {
 	struct geo_db *geo;  /* a reference */
 	struct list listeners;
 	struct list sessions;
-	struct list dead; /* sessions closed in this turn */
-	struct list bulk; /* sessions that wait for their turn, first come first served */
+	struct list closing; /* sessions that were closed a moment ago: see closing.h */
+	struct list dead;    /* sessions closed in this turn */
+	struct list bulk;    /* sessions that wait for their turn, first come first served */
 	struct object_pool session_pool;
 	struct walks walks;
 	struct list censuses; /* parts; the first one is walked for */
@@ -106,38 +102,11 @@ struct worker {
 	struct flight flight;
 };
 
-/* References to table and geo are taken. paused: accepts nobody until worker_post_resume(). 0, or
- * -errno and nothing is held. */
-MUST_CHECK int worker_init(struct worker *w, const struct worker_shared *shared, uint64_t seed,
-                           struct table *table, struct geo_db *geo, bool paused);
-/* Starts the thread; every worker of shared has been made. 0 or -errno. */
-MUST_CHECK int worker_start(struct worker *w);
-
-/* Any thread. 0 or -ENOMEM. References are taken. */
-MUST_CHECK int worker_post_table(struct worker *w, struct table *table);
-MUST_CHECK int worker_post_geo(struct worker *w, struct geo_db *geo);
-/* Look over the sessions: backends are gone or down. */
-MUST_CHECK int worker_post_sweep(struct worker *w);
-/* A part of a census, finished in any case. */
-MUST_CHECK int worker_post_census(struct worker *w, struct census_part *part);
-/* Accept what is queued and then no more; sessions go on. */
-MUST_CHECK int worker_post_stop(struct worker *w);
-/* Accept no more, at once; what is queued is left to others. Accept again. */
-MUST_CHECK int worker_post_pause(struct worker *w);
-MUST_CHECK int worker_post_resume(struct worker *w);
-/* Close what is left and end the thread. */
-MUST_CHECK int worker_post_leave(struct worker *w);
-/* Another worker hands over a client, with its reference to the service. */
-MUST_CHECK int worker_post_client(struct worker *w, int fd, const struct endpoint *peer,
-                                  struct service *service);
-/* Sessions of this worker have been given places in the queue. */
-MUST_CHECK int worker_post_places(struct worker *w);
-/* Waits for the thread, if it was started. */
-void worker_join(struct worker *w);
-/* After all threads have ended: closes clients that were still on their way, frees everything. */
-void worker_done(struct worker *w);
-
-/* For listener.c and session.c: 0 or -errno. Events are edge-triggered unless exclusive. */
+/* Below worker_count; as the owner of waiters in the queue. */
+uint32_t worker_number(const struct worker *w);
+/* now_ns and now_ms are what the clock says. */
+void worker_set_clock(struct worker *w);
+/* 0 or -errno. Events are edge-triggered unless exclusive. */
 MUST_CHECK int worker_watch(struct worker *w, int fd, void *owner, enum event_tag tag);
 
 #endif

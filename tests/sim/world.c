@@ -168,7 +168,7 @@ static void edit(struct world *w)
 	make_table(w);
 }
 
-/* ---- places: as proxy/waiting.c ---- */
+/* ---- places: as proxy/places.c ---- */
 
 static void told(struct world *w, uint32_t owner)
 {

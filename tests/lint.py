@@ -57,20 +57,43 @@ def each(command, paths):
             yield from lines
 
 
+def includes(path):
+    """[(line number, what it includes)] of a source, the system's headers left out."""
+    lines = enumerate((ROOT / path).read_text().splitlines(), 1)
+    found = ((number, re.match(r'\s*#\s*include\s*"([^"]+)"', line)) for number, line in lines)
+    return [(number, match.group(1)) for number, match in found if match]
+
+
 def layers():
     """includes go downwards, and name a file by its path from src"""
     for path in files("src/**/*.[chd]*"):
         folder = path.parts[1] if len(path.parts) > 2 else ""
-        for number, line in enumerate((ROOT / path).read_text().splitlines(), 1):
-            match = re.match(r'\s*#\s*include\s*"([^"]+)"', line)
-            if not match:
-                continue
-            target = match.group(1)
+        for number, target in includes(path):
             other = target.split("/")[0]
             if "/" not in target or not (ROOT / "src" / target).exists():
                 yield f"{path}:{number}: {target} is no path from src"
             elif other not in MAY_INCLUDE.get(folder, {other}) | {folder}:
                 yield f"{path}:{number}: {folder} may not include {target}"
+
+
+def circles():
+    """no source includes, by whatever way, one that includes it (a source is a .c with its .h)"""
+    below = {}
+    for path in files("src/**/*.[ch]"):
+        below.setdefault(str(path.relative_to("src").with_suffix("")), set()).update(
+            target[:-2] for _, target in includes(path) if target.endswith(".h"))
+    done = set()
+
+    def walk(source, way):
+        if source in way:
+            yield " -> ".join(way[way.index(source):] + [source])
+        elif source not in done:
+            for target in sorted(below.get(source, set()) - {source}):
+                yield from walk(target, way + [source])
+            done.add(source)
+
+    for source in sorted(below):
+        yield from walk(source, [])
 
 
 def listed():
@@ -134,7 +157,7 @@ def python():
                 yield str(error)
 
 
-CHECKS = (layers, listed, headers, format_c, shell, python, tidy)
+CHECKS = (layers, circles, listed, headers, format_c, shell, python, tidy)
 
 
 def main():

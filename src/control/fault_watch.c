@@ -12,7 +12,7 @@
 #include "control/fault_watch.h"
 
 #include "base/log.h"
-#include "control/state.h"
+#include "control/state_seen.h"
 #include "route/drain.h"
 #include "route/panic.h"
 #include "route/slowstart.h"

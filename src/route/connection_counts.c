@@ -19,43 +19,43 @@
 /* The balancer scans the counts with vector instructions, as plain numbers. */
 _Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "a count is laid out as a number");
 
-struct connection_counts *connection_counts_new(void)
+/* NULL: errno says why. */
+static struct connection_counts *map(int fd, int flags)
 {
-	void *p = mmap(NULL, sizeof(struct connection_counts), PROT_READ | PROT_WRITE,
-	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, sizeof(struct connection_counts), PROT_READ | PROT_WRITE, flags, fd,
+	               0);
 
-	if (p == MAP_FAILED)
-		return NULL;
-	/* A huge page would be filled at once. */
-	(void)madvise(p, sizeof(struct connection_counts), MADV_NOHUGEPAGE);
-	return p;
+	return p == MAP_FAILED ? NULL : p;
 }
 
-static int map(int fd, struct connection_counts **ret_counts)
+struct connection_counts *connection_counts_new(void)
 {
-	void *p = mmap(NULL, sizeof(struct connection_counts), PROT_READ | PROT_WRITE, MAP_SHARED,
-	               fd, 0);
+	struct connection_counts *c = map(-1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 
-	if (p == MAP_FAILED)
-		return -errno;
-	*ret_counts = p;
-	return 0;
+	/* A huge page would be filled at once. */
+	if (c != NULL)
+		(void)madvise(c, sizeof(*c), MADV_NOHUGEPAGE);
+	return c;
 }
 
 int connection_counts_share(const char *name, int *ret_fd, struct connection_counts **ret_counts)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC);
+	struct connection_counts *c = NULL;
 	int err;
 
 	if (fd < 0)
 		return -errno;
-	err = ftruncate(fd, sizeof(struct connection_counts)) != 0 ? -errno : map(fd, ret_counts);
-	if (err != 0) {
+	if (ftruncate(fd, sizeof(*c)) == 0)
+		c = map(fd, MAP_SHARED);
+	if (c == NULL) {
+		err = -errno;
 		close(fd);
 		return err;
 	}
-	(*ret_counts)->magic = MAGIC;
+	c->magic = MAGIC;
 	*ret_fd = fd;
+	*ret_counts = c;
 	return 0;
 }
 
@@ -63,15 +63,14 @@ int connection_counts_map(int fd, struct connection_counts **ret_counts)
 {
 	struct connection_counts *c;
 	struct stat st;
-	int err;
 
 	if (fstat(fd, &st) != 0)
 		return -errno;
-	if (st.st_size != sizeof(struct connection_counts))
+	if (st.st_size != sizeof(*c))
 		return -EPROTO;
-	err = map(fd, &c);
-	if (err != 0)
-		return err;
+	c = map(fd, MAP_SHARED);
+	if (c == NULL)
+		return -errno;
 	if (c->magic != MAGIC) {
 		connection_counts_free(c);
 		return -EPROTO;

@@ -4,6 +4,7 @@
 #include "cli/backends.h"
 
 #include "cli/control.h"
+#include "cli/control_path.h"
 #include "cli/output.h"
 
 #include <inttypes.h>

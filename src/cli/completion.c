@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/control.h"
+#include "cli/control_path.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -6,11 +6,11 @@
  * read, by the same rules as the proxy's. */
 #include "cli/control.h"
 
+#include "cli/control_path.h"
+#include "cli/libcurl.h"
 #include "config/config.h"
 #include "http/door.h"
 
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
 #include <stdarg.h>
@@ -27,44 +27,10 @@
 #define BASE_URL "http://localhost"
 #define FIRST_ROOM 4096
 
-/* libcurl is loaded when it is first needed: with all that it stands on it would cost a proxy
- * megabytes and each start some milliseconds. A row a function. */
-#define LIBRARY "libcurl.so.4"
-#define FUNCTIONS \
-	FUNCTION(easy_cleanup) \
-	FUNCTION(easy_getinfo) \
-	FUNCTION(easy_init) \
-	FUNCTION(easy_perform) \
-	FUNCTION(easy_reset) \
-	FUNCTION(easy_setopt) \
-	FUNCTION(easy_strerror) \
-	FUNCTION(global_cleanup) \
-	FUNCTION(global_init)
-
-/* Calls through pointers are not curl.h's checking macros. */
-static struct {
-#define FUNCTION(name) __typeof__(&(curl_##name)) name;
-	FUNCTIONS
-#undef FUNCTION
-} lib;
-
-static bool load_library(void)
-{
-	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-	if (handle == NULL)
-		return false;
-#define FUNCTION(name) *(void **)(&lib.name) = dlsym(handle, "curl_" #name);
-	FUNCTIONS
-#undef FUNCTION
-#define FUNCTION(name) &&lib.name != NULL
-	return true FUNCTIONS;
-#undef FUNCTION
-}
-
 struct control {
 	const char *command;
 	char *socket;
+	const struct libcurl *lib; /* NULL: it cannot be used */
 	CURL *curl;
 	bool quiet;
 };
@@ -83,64 +49,6 @@ static void complain(const struct control *c, const char *format, ...)
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
-}
-
-/* ---- paths ---- */
-
-static void append(struct control_path *p, const char *text, size_t len)
-{
-	if (p->len + len >= sizeof(p->text)) {
-		p->too_long = true;
-		return;
-	}
-	memcpy(p->text + p->len, text, len);
-	p->len += len;
-	p->text[p->len] = '\0';
-}
-
-static void append_encoded(struct control_path *p, const char *text)
-{
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				    "0123456789-._~";
-	char code[4];
-
-	for (; *text != '\0'; text++) {
-		if (strchr(plain, *text) != NULL) {
-			append(p, text, 1);
-			continue;
-		}
-		snprintf(code, sizeof(code), "%%%02X", (unsigned char)*text);
-		append(p, code, 3);
-	}
-}
-
-void control_path_init(struct control_path *p, const char *begin)
-{
-	*p = (struct control_path){0};
-	append(p, begin, strlen(begin));
-}
-
-/* A path of "." or ".." would be another one to HTTP, so the whole of such an id is encoded. */
-void control_path_segment(struct control_path *p, const char *segment)
-{
-	append(p, "/", 1);
-	if (strcmp(segment, ".") == 0)
-		append(p, "%2E", 3);
-	else if (strcmp(segment, "..") == 0)
-		append(p, "%2E%2E", 6);
-	else
-		append_encoded(p, segment);
-}
-
-void control_path_parameter(struct control_path *p, const char *key, const char *value)
-{
-	if (value == NULL)
-		return;
-	append(p, p->has_query ? "&" : "?", 1);
-	p->has_query = true;
-	append_encoded(p, key);
-	append(p, "=", 1);
-	append_encoded(p, value);
 }
 
 /* ---- finding the socket ---- */
@@ -190,10 +98,11 @@ static int open_control(const char *command, bool quiet, struct control **ret_co
 		control_close(c);
 		return CONTROL_FAILED;
 	}
-	if (load_library() && lib.global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
-		c->curl = lib.easy_init();
+	c->lib = libcurl_load();
+	if (c->lib != NULL && c->lib->global_init(CURL_GLOBAL_NOTHING) == CURLE_OK)
+		c->curl = c->lib->easy_init();
 	if (c->curl == NULL) {
-		complain(c, LIBRARY " cannot be used; on Debian it is in the package libcurl4");
+		complain(c, LIBCURL " cannot be used; on Debian it is in the package libcurl4");
 		control_close(c);
 		return CONTROL_FAILED;
 	}
@@ -217,8 +126,8 @@ void control_close(struct control *c)
 	if (c == NULL)
 		return;
 	if (c->curl != NULL) {
-		lib.easy_cleanup(c->curl);
-		lib.global_cleanup();
+		c->lib->easy_cleanup(c->curl);
+		c->lib->global_cleanup();
 	}
 	free(c->socket);
 	free(c);
@@ -266,7 +175,7 @@ static int could_not_connect(const struct control *c, CURLcode code)
 {
 	long err = 0;
 
-	(void)lib.easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &err);
+	(void)c->lib->easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &err);
 	switch (err) {
 	case ENOENT:
 	case ENOTDIR:
@@ -294,7 +203,7 @@ static int could_not_connect(const struct control *c, CURLcode code)
 		break;
 	default:
 		complain(c, "%s: %s", c->socket,
-		         err != 0 ? strerror((int)err) : lib.easy_strerror(code));
+		         err != 0 ? strerror((int)err) : c->lib->easy_strerror(code));
 	}
 	return CONTROL_FAILED;
 }
@@ -313,7 +222,7 @@ static int transfer_failed(const struct control *c, CURLcode code)
 		complain(c, "the proxy at %s ended the conversation: has it stopped?", c->socket);
 		break;
 	default:
-		complain(c, "%s: %s", c->socket, lib.easy_strerror(code));
+		complain(c, "%s: %s", c->socket, c->lib->easy_strerror(code));
 	}
 	return CONTROL_FAILED;
 }
@@ -356,15 +265,15 @@ static bool prepare(const struct control *c, const char *method, const struct co
 
 	if (path->too_long || asprintf(&url, BASE_URL "%s", path->text) < 0)
 		return false;
-	lib.easy_reset(c->curl);
-	ok = lib.easy_setopt(c->curl, CURLOPT_URL, url) == CURLE_OK &&
-	     lib.easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket) == CURLE_OK &&
-	     lib.easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
+	c->lib->easy_reset(c->curl);
+	ok = c->lib->easy_setopt(c->curl, CURLOPT_URL, url) == CURLE_OK &&
+	     c->lib->easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket) == CURLE_OK &&
+	     c->lib->easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK;
 	free(url);
-	(void)lib.easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-	(void)lib.easy_setopt(c->curl, CURLOPT_PROXY, ""); /* whatever the environment says */
-	(void)lib.easy_setopt(c->curl, CURLOPT_PATH_AS_IS, 1L);
-	(void)lib.easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONTROL_CONNECT_MS);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_PROXY, ""); /* whatever the environment says */
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_PATH_AS_IS, 1L);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONTROL_CONNECT_MS);
 	return ok;
 }
 
@@ -376,16 +285,16 @@ static CURLcode transfer(const struct control *c, const char *method,
 
 	*ret = (struct control_answer){0};
 	if (prepare(c, method, path)) {
-		(void)lib.easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)CONTROL_ANSWER_MS);
-		(void)lib.easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, collect);
-		(void)lib.easy_setopt(c->curl, CURLOPT_WRITEDATA, &a);
-		code = lib.easy_perform(c->curl);
+		(void)c->lib->easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)CONTROL_ANSWER_MS);
+		(void)c->lib->easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, collect);
+		(void)c->lib->easy_setopt(c->curl, CURLOPT_WRITEDATA, &a);
+		code = c->lib->easy_perform(c->curl);
 	}
 	if (code != CURLE_OK) {
 		free(a.text);
 		return code;
 	}
-	(void)lib.easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &ret->status);
+	(void)c->lib->easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &ret->status);
 	ret->text = a.text;
 	ret->len = a.len;
 	ret->json = a.text != NULL ? json_loadb(a.text, a.len, JSON_ALLOW_NUL, NULL) : NULL;
@@ -499,7 +408,7 @@ static size_t on_stream(char *data, size_t size, size_t count, void *arg)
 
 	if (collect(data, size, count, &s->pending) == 0)
 		return 0;
-	(void)lib.easy_getinfo(s->c->curl, CURLINFO_RESPONSE_CODE, &s->status);
+	(void)s->c->lib->easy_getinfo(s->c->curl, CURLINFO_RESPONSE_CODE, &s->status);
 	if (s->status / 100 == 2 && !take_lines(s)) {
 		s->ended = true;
 		return 0;
@@ -534,13 +443,13 @@ int control_stream(struct control *c, const struct control_path *path,
 		complain(c, "these arguments are too long");
 		return CONTROL_ARGUMENTS;
 	}
-	(void)lib.easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_stream);
-	(void)lib.easy_setopt(c->curl, CURLOPT_WRITEDATA, &s);
-	(void)lib.easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
-	(void)lib.easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-	(void)lib.easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
-	code = lib.easy_perform(c->curl);
-	(void)lib.easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &s.status);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_stream);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_WRITEDATA, &s);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	(void)c->lib->easy_setopt(c->curl, CURLOPT_XFERINFODATA, &s);
+	code = c->lib->easy_perform(c->curl);
+	(void)c->lib->easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &s.status);
 	if (s.status != 0 && s.status / 100 != 2) {
 		refusal = (struct control_answer){
 			.status = s.status,

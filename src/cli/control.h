@@ -23,28 +23,8 @@
 #define CONTROL_ANSWER_MAX (256 * 1024 * 1024)
 #define CONTROL_LINE_MAX (1024 * 1024)
 
-/* ---- paths ---- */
-
-#define CONTROL_PATH_MAX 4096
-
-/* A path with its query, percent-encoded piece by piece. */
-struct control_path {
-	char text[CONTROL_PATH_MAX];
-	size_t len;
-	bool has_query;
-	bool too_long; /* control_ask() refuses it */
-};
-
-/* begin is taken as it is: "/api/v1/backends". */
-void control_path_init(struct control_path *p, const char *begin);
-/* "/" and a segment, which may hold any bytes. */
-void control_path_segment(struct control_path *p, const char *segment);
-/* "?key=value" or "&key=value"; value NULL: nothing. */
-void control_path_parameter(struct control_path *p, const char *key, const char *value);
-
-/* ---- requests ---- */
-
 struct control;
+struct control_path;
 
 /* command goes before each message: "edgeproxy status: …". Connects to nothing yet. CONTROL_OK or
  * CONTROL_FAILED. */

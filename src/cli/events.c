@@ -5,6 +5,7 @@
 
 #include "cli/arguments.h"
 #include "cli/control.h"
+#include "cli/control_path.h"
 #include "cli/output.h"
 
 #include <inttypes.h>

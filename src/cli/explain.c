@@ -11,6 +11,7 @@
 #include "base/json_text.h"
 #include "cli/arguments.h"
 #include "cli/control.h"
+#include "cli/control_path.h"
 #include "cli/explain_text.h"
 #include "cli/inputs.h"
 #include "cli/output.h"

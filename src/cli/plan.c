@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/control.h"
+#include "cli/control_path.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
 #include "cli/plan_compare.h"

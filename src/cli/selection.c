@@ -7,6 +7,7 @@
 
 #include "cli/confirm.h"
 #include "cli/control.h"
+#include "cli/control_path.h"
 #include "cli/output.h"
 
 #include <stdint.h>

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cli/arguments.h"
 #include "cli/control.h"
+#include "cli/control_path.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "cli/top_frame.h"

@@ -1,21 +1,18 @@
 /* Reads the environment into struct config.
  *
- * All that is known about an option is its row in options.def; the code here knows only types. So
- * --help, the message about a wrong value, the default and the parser cannot disagree.
- *
- * The environment is typed by people, so nothing in it is trusted and nothing is guessed: a value
- * that is not exactly of its type and in its range is refused, with one line that says what would
- * have been right, and all such lines come in one run. A variable that is set but empty is refused
- * too where the row has no meaning for "empty": a template that failed to fill in a number shall
- * not start a proxy with a default that nobody chose. A misspelt name can only be guessed at, since
- * other programs may share the prefix (Kubernetes sets EDGEPROXY_PORT for a service called
- * edgeproxy): that is a warning.
+ * All that is known about an option is its row in options.def; how a value of its type is read,
+ * and what is allowed, option.c knows. Here the rows become a table, and the table goes over the
+ * environment: a value that is refused is one line that says what would have been right, and all
+ * such lines come in one run. A misspelt name can only be guessed at, since other programs may
+ * share the prefix (Kubernetes sets EDGEPROXY_PORT for a service called edgeproxy): that is a
+ * warning.
  *
  * No file is opened, nothing is logged, nothing is kept outside of struct config. */
 #include "config/config.h"
 
 #include "base/log.h"
 #include "base/watchdog.h"
+#include "config/option.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -25,37 +22,7 @@
 #define PREFIX "EDGEPROXY_"
 #define COLUMNS 100
 #define ALLOWED_COLUMNS (COLUMNS - 54) /* of the last column of --help */
-/* Bytes of a value or name that a message repeats; the rest is cut. */
-#define SHOWN_BYTES 80
-#define WHY_BYTES 160
-#define ALLOWED_BYTES 160
 #define LINE_BYTES 640
-
-enum option_type {
-	OPTION_STRING,
-	OPTION_PATH,
-	OPTION_WORD,
-	OPTION_UINT,
-	OPTION_BOOL,
-	OPTION_ENDPOINT,
-	OPTION_PREFIXES,
-	OPTION_STATUSES,
-	OPTION_LOG_TARGET,
-	OPTION_CHOICE,
-};
-
-struct option {
-	enum option_type type;
-	size_t offset; /* of the field in struct config */
-	const char *variable;
-	const char *default_text;
-	uint64_t least;
-	uint64_t most;
-	const char *unit;
-	const char *group;
-	const char *help;
-	const char *const *words; /* of a CHOICE, by value, ended by NULL */
-};
 
 static const char *const words_retry_on[] = {
 	[RETRY_CONN_FAILURE] = "conn-failure", [RETRY_EARLY_RESET] = "early-reset", NULL};
@@ -79,16 +46,13 @@ static const char *const words_log_level[] = {[LOG_ERROR] = "error",
                                               NULL};
 static const char *const words_log_format[] = {[LOG_TEXT] = "text", [LOG_JSON] = "json", NULL};
 
-/* A BOOL is at the same time its word's place modulo 2. */
-static const char *const words_bool[] = {"0", "1", "false", "true", "no", "yes", "off", "on", NULL};
-
 /* A CHOICE without words does not compile. */
 #define WORDS_STRING(field) NULL
 #define WORDS_PATH(field) NULL
 #define WORDS_WORD(field) NULL
 #define WORDS_STATUSES(field) NULL
 #define WORDS_UINT(field) NULL
-#define WORDS_BOOL(field) words_bool
+#define WORDS_BOOL(field) NULL
 #define WORDS_ENDPOINT(field) NULL
 #define WORDS_PREFIXES(field) NULL
 #define WORDS_LOG_TARGET(field) NULL
@@ -105,231 +69,13 @@ static const struct option options[] = {
 /* clang-format on */
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
 
-/* ---- types ---- */
+/* ---- problems ---- */
 
-/* How much of a value or name of len bytes a message repeats, for "%.*s%s". */
-static int shown(size_t len)
-{
-	return len < SHOWN_BYTES ? (int)len : SHOWN_BYTES;
-}
-
+/* Behind what a message has cut. */
 static const char *dots(size_t len)
 {
-	return len > SHOWN_BYTES ? "..." : "";
+	return len > OPTION_SHOWN_BYTES ? "..." : "";
 }
-
-__attribute__((format(printf, 2, 3))) static int refuse(char why[WHY_BYTES], const char *format,
-                                                        ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(why, WHY_BYTES, format, args);
-	va_end(args);
-	return -EINVAL;
-}
-
-/* Digits only: strtoull() would also take a sign, spaces and, asked to, hexadecimal. */
-static int uint_parse(const struct option *o, const char *text, uint64_t *ret_value, char *why)
-{
-	uint64_t value = 0;
-	bool huge = false;
-
-	if (text[strspn(text, "0123456789")] != '\0')
-		return refuse(why, "not a whole number");
-	for (const char *p = text; *p != '\0'; p++)
-		huge |= __builtin_mul_overflow(value, 10u, &value) ||
-		        __builtin_add_overflow(value, (unsigned)(*p - '0'), &value);
-	if (huge || value < o->least || value > o->most)
-		return refuse(why, "out of range");
-	*ret_value = value;
-	return 0;
-}
-
-static int word_parse(const struct option *o, const char *text, int *ret_place, char *why)
-{
-	for (int i = 0; o->words[i] != NULL; i++) {
-		if (strcmp(o->words[i], text) == 0) {
-			*ret_place = i;
-			return 0;
-		}
-	}
-	return refuse(why, "not one of the words");
-}
-
-static int text_parse(const struct option *o, const char *text, char **ret_copy, char *why)
-{
-	size_t len = strlen(text);
-	char *copy;
-
-	if (len < o->least || len > o->most)
-		return refuse(why, "%zu bytes long", len);
-	copy = strdup(text);
-	if (copy == NULL)
-		return -ENOMEM;
-	*ret_copy = copy;
-	return 0;
-}
-
-/* A text that can stand in a request line or a header. */
-static int visible_parse(const struct option *o, const char *text, char **ret_copy, char *why)
-{
-	for (const char *p = text; *p != '\0'; p++)
-		if (*p <= ' ' || *p > '~')
-			return refuse(why, "not of visible ASCII characters alone");
-	if (strncmp(text, o->unit, strlen(o->unit)) != 0)
-		return refuse(why, "does not begin with %s", o->unit);
-	return text_parse(o, text, ret_copy, why);
-}
-
-static int statuses_parse(const char *text, struct status_set *ret_set, char *why)
-{
-	if (status_set_parse(text, ret_set) != 0)
-		return refuse(why, "not a list of status codes");
-	return 0;
-}
-
-/* Empty is the all-zero endpoint, so that one cannot be asked for by its address. */
-static int listen_parse(const char *text, struct endpoint *ret_endpoint, char *why)
-{
-	static const struct endpoint none;
-	struct endpoint e = none;
-
-	if (*text != '\0') {
-		if (endpoint_parse(text, true, &e) != 0)
-			return refuse(why, "not an address with a port");
-		if (endpoint_equal(&e, &none))
-			return refuse(why, "port 0 needs one family's address");
-	}
-	*ret_endpoint = e;
-	return 0;
-}
-
-static int prefixes_parse(const char *text, struct prefix_map **ret_map, char *why)
-{
-	size_t bad_at = 0;
-	size_t bad_len = 0;
-	int r = prefix_map_parse(text, ret_map, &bad_at, &bad_len);
-
-	if (r == -EDOM)
-		return refuse(why, "\"%.*s\" has bits set behind its prefix", shown(bad_len),
-		              text + bad_at);
-	if (r == -EINVAL)
-		return refuse(why, "\"%.*s\" is neither an address nor a CIDR", shown(bad_len),
-		              text + bad_at);
-	return r;
-}
-
-static int log_target_option_parse(const char *text, struct log_target *ret_target, char *why)
-{
-	const char *reason;
-
-	return log_target_parse(text, ret_target, &reason) == 0 ? 0 : refuse(why, "%s", reason);
-}
-
-static bool option_may_be_empty(const struct option *o)
-{
-	return o->words == NULL && o->type != OPTION_UINT && o->type != OPTION_STATUSES &&
-	       o->least == 0;
-}
-
-/* Parses text into the option's field of c. 0; -EINVAL with a reason in why; -ENOMEM. */
-static int option_set(const struct option *o, const char *text, struct config *c,
-                      char why[WHY_BYTES])
-{
-	void *field = (char *)c + o->offset;
-	int place = 0;
-	int r;
-
-	if (*text == '\0' && !option_may_be_empty(o))
-		return refuse(why, "empty");
-	switch (o->type) {
-	case OPTION_STRING:
-	case OPTION_PATH:
-		return text_parse(o, text, field, why);
-	case OPTION_WORD:
-		return visible_parse(o, text, field, why);
-	case OPTION_STATUSES:
-		return statuses_parse(text, field, why);
-	case OPTION_LOG_TARGET:
-		return log_target_option_parse(text, field, why);
-	case OPTION_UINT:
-		return uint_parse(o, text, field, why);
-	case OPTION_ENDPOINT:
-		return listen_parse(text, field, why);
-	case OPTION_PREFIXES:
-		return prefixes_parse(text, field, why);
-	case OPTION_BOOL:
-		r = word_parse(o, text, &place, why);
-		if (r == 0)
-			*(bool *)field = place % 2 == 1;
-		return r;
-	case OPTION_CHOICE:
-		return word_parse(o, text, field, why);
-	}
-	CHECK(!"an option of no type");
-	return -EINVAL;
-}
-
-static void option_done(const struct option *o, struct config *c)
-{
-	void *field = (char *)c + o->offset;
-
-	if (o->type == OPTION_STRING || o->type == OPTION_PATH || o->type == OPTION_WORD)
-		free(*(char **)field);
-	else if (o->type == OPTION_PREFIXES)
-		prefix_map_free(*(struct prefix_map **)field);
-}
-
-/* What an option takes, for people. */
-static const char *option_allowed(const struct option *o, char buf[ALLOWED_BYTES])
-{
-	const char *space = *o->unit != '\0' ? " " : "";
-	size_t len = 0;
-
-	switch (o->type) {
-	case OPTION_STRING:
-	case OPTION_PATH:
-		snprintf(buf, ALLOWED_BYTES, "%ju..%ju bytes", (uintmax_t)o->least,
-		         (uintmax_t)o->most);
-		break;
-	case OPTION_UINT:
-		snprintf(buf, ALLOWED_BYTES, "%ju..%ju%s%s", (uintmax_t)o->least,
-		         (uintmax_t)o->most, space, o->unit);
-		break;
-	case OPTION_WORD:
-		snprintf(buf, ALLOWED_BYTES, "%ju..%ju visible ASCII characters",
-		         (uintmax_t)o->least, (uintmax_t)o->most);
-		break;
-	case OPTION_STATUSES:
-		snprintf(buf, ALLOWED_BYTES, "status codes such as 200-299,304");
-		break;
-	case OPTION_LOG_TARGET:
-		snprintf(buf, ALLOWED_BYTES, LOG_TARGET_FORMS);
-		break;
-	case OPTION_ENDPOINT:
-		snprintf(buf, ALLOWED_BYTES, "ADDRESS:PORT, [IPV6]:PORT, :PORT%s",
-		         o->least == 0 ? ", or empty" : "");
-		break;
-	case OPTION_PREFIXES:
-		snprintf(buf, ALLOWED_BYTES, "addresses and CIDRs, commas between");
-		break;
-	case OPTION_BOOL:
-	case OPTION_CHOICE:
-		for (int i = 0; o->words[i] != NULL && len < ALLOWED_BYTES; i++)
-			len += (size_t)snprintf(buf + len, ALLOWED_BYTES - len, "%s%s",
-			                        i > 0 ? ", " : "", o->words[i]);
-		break;
-	}
-	return buf;
-}
-
-static const char *option_default(const struct option *o)
-{
-	return *o->default_text != '\0' ? o->default_text : "empty";
-}
-
-/* ---- problems ---- */
 
 /* One line, whatever bytes the environment holds: nothing in it ends a line or drives a terminal.
  */
@@ -353,10 +99,10 @@ static void report_value(const struct config_report *to, const struct option *o,
                          const char *why)
 {
 	size_t len = strlen(text);
-	char allowed[ALLOWED_BYTES];
+	char allowed[OPTION_ALLOWED_BYTES];
 
-	report(to, true, "%s=%.*s%s: %s; allowed: %s (default %s)", o->variable, shown(len), text,
-	       dots(len), why, option_allowed(o, allowed), option_default(o));
+	report(to, true, "%s=%.*s%s: %s; allowed: %s (default %s)", o->variable, option_shown(len),
+	       text, dots(len), why, option_allowed(o, allowed), option_default(o));
 }
 
 /* Levenshtein's distance between a known name and len bytes of another. */
@@ -422,12 +168,17 @@ static void report_unknown(const struct config_report *to, char *const *environm
 		size_t len = strcspn(*entry, "=");
 
 		if (strncmp(*entry, PREFIX, strlen(PREFIX)) == 0 && !is_known(*entry, len))
-			report(to, false, "%.*s%s: no such option; the nearest is %s", shown(len),
-			       *entry, dots(len), nearest(*entry, len));
+			report(to, false, "%.*s%s: no such option; the nearest is %s",
+			       option_shown(len), *entry, dots(len), nearest(*entry, len));
 	}
 }
 
 /* ---- the whole ---- */
+
+static void *field_of(const struct option *o, struct config *c)
+{
+	return (char *)c + o->offset;
+}
 
 /* The first one counts, as for getenv(). */
 static const char *environment_find(char *const *environment, const char *variable)
@@ -450,8 +201,9 @@ int config_read(char *const *environment, const struct config_report *report_to,
 	for (size_t i = 0; i < OPTION_COUNT; i++) {
 		const struct option *o = &options[i];
 		const char *text = environment_find(environment, o->variable);
-		char why[WHY_BYTES] = "out of memory";
-		int r = option_set(o, text != NULL ? text : o->default_text, &c, why);
+		char why[OPTION_WHY_BYTES] = "out of memory";
+		int r = option_parse(o, text != NULL ? text : o->default_text, field_of(o, &c),
+		                     why);
 
 		CHECK(text != NULL || r != -EINVAL); /* a row whose default is wrong */
 		if (r == 0)
@@ -474,7 +226,7 @@ int config_read(char *const *environment, const struct config_report *report_to,
 void config_done(struct config *c)
 {
 	for (size_t i = 0; i < OPTION_COUNT; i++)
-		option_done(&options[i], c);
+		option_done(&options[i], field_of(&options[i], c));
 	*c = (struct config){0};
 }
 
@@ -512,7 +264,7 @@ void config_print_options(FILE *to)
 
 	for (size_t i = 0; i < OPTION_COUNT; i++) {
 		const struct option *o = &options[i];
-		char allowed[ALLOWED_BYTES];
+		char allowed[OPTION_ALLOWED_BYTES];
 
 		if (strcmp(group, o->group) != 0)
 			fprintf(to, "%s%-36s  %-14s  %s\n", i > 0 ? "\n" : "", o->group, "default",

@@ -12,11 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* When checks start, in steps of this: those of one step are one wake-up. */
-#define CHECKER_TICK_MS 10
-/* The same trouble of this machine is logged no more often. */
-#define CHECKER_TROUBLE_QUIET_MS 10000
-
 struct checker;
 
 struct checker_options {

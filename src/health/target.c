@@ -12,6 +12,12 @@
 
 #include <string.h>
 
+bool target_spec(const struct target *t, const struct config *config, struct check_spec *ret_spec)
+{
+	return t->agent ? spec_of_agent(config, t->row, &t->addr, ret_spec)
+	                : spec_of_check(config, t->row, &t->addr, ret_spec);
+}
+
 static void begin_line(struct log_line *l, enum log_level level, const char *event,
                        const struct target *t, const struct live *live,
                        const struct check_spec *spec)

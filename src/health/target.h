@@ -15,23 +15,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct checker;
 struct flight;
+struct schedule;
 
 struct target {
-	struct checker *checker;
+	/* The schedule's alone (health/schedule.h). */
+	struct schedule *schedule;
 	struct timer due;      /* armed while it is not under way and does not wait */
 	struct list queue;     /* while it waits for a place among those under way */
 	struct flight *flight; /* NULL: not under way */
+	uint64_t wanted_ms;    /* when the present probe should have started */
+	uint64_t started_ms;   /* the last probe */
+
 	uint32_t slot;
 	bool agent;
 	bool silent;                        /* an agent that has not answered the last time */
 	const struct health_check_row *row; /* of the present table; NULL: the environment alone */
 	struct endpoint addr;               /* of the backend */
 	struct check_state state;
-	uint64_t started_ms; /* the last probe */
-	uint64_t wanted_ms;  /* when the present one should have started */
 };
+
+/* How it is checked: its row and the environment made one. False: it is not. */
+bool target_spec(const struct target *t, const struct config *config, struct check_spec *ret_spec);
 
 /* Makes of a finished probe what it means: into live, and one line of the log where anything has
  * changed. */

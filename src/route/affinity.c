@@ -20,14 +20,12 @@
 #include "base/counter.h"
 #include "base/hash.h"
 #include "base/lazy_memory.h"
+#include "base/shards.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARDS_MAX 64
-/* A shard has room for at least so many, unless there is only one. */
-#define SHARD_ENTRIES_MIN 1024
 /* Buckets are split below the first and joined above the second: as many at a time as one entry
  * more or less calls for, so that the index always keeps up. */
 #define BUCKETS_AN_ENTRY 2
@@ -112,15 +110,13 @@ static void make_masks(struct affinity *a, const struct affinity_options *option
 struct affinity *affinity_new(const struct affinity_options *options)
 {
 	size_t max = options->max_entries;
-	unsigned bits = 0;
+	unsigned bits = shard_bits(max);
 	struct affinity *a;
 	size_t bytes;
 
 	CHECK(max >= 1 && max <= AFFINITY_ENTRIES_MAX);
 	CHECK(options->v4_bits >= 1 && options->v4_bits <= 32);
 	CHECK(options->v6_bits >= 1 && options->v6_bits <= 128);
-	while (1u << bits < SHARDS_MAX && max >> (bits + 1) >= SHARD_ENTRIES_MIN)
-		bits++;
 	bytes = sizeof(*a) + ((size_t)1 << bits) * sizeof(struct shard);
 	a = aligned_alloc(_Alignof(struct affinity), bytes);
 	if (a == NULL)
@@ -131,10 +127,7 @@ struct affinity *affinity_new(const struct affinity_options *options)
 	make_masks(a, options);
 	a->shard_bits = bits;
 	for (size_t i = 0; i < (size_t)1 << bits; i++) {
-		/* The first ones take what does not divide evenly. */
-		size_t share = (max >> bits) + (i < (max & (((size_t)1 << bits) - 1)));
-
-		if (!shard_init(&a->shards[i], (uint32_t)share)) {
+		if (!shard_init(&a->shards[i], shard_share(max, bits, i))) {
 			affinity_free(a);
 			return NULL;
 		}
@@ -340,8 +333,7 @@ static struct shard *enter(struct affinity *a, const struct ip *client, uint32_t
 	ret_key->client[1] &= mask[1];
 	ret_key->service = service;
 	ret_key->hash = key_hash(a, ret_key->client, service);
-	/* The shard by the highest bits of the hash: buckets go by the lowest. */
-	s = &a->shards[a->shard_bits == 0 ? 0 : ret_key->hash >> (64 - a->shard_bits)];
+	s = &a->shards[shard_of(ret_key->hash, a->shard_bits)];
 	pthread_mutex_lock(&s->lock);
 	return s;
 }

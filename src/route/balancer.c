@@ -233,7 +233,7 @@ static bool worth_a_look(const struct search *s, const struct group *g, uint32_t
 	const struct pool *p = s->pool;
 	uint32_t gathered[SCAN_BLOCK];
 
-	/* An atomic counter is laid out as a plain one: live.c asserts it. */
+	/* An atomic counter is laid out as a plain one: connection_counts.c asserts it. */
 	if (g->dense)
 		return block_may_win((const uint32_t *)&s->counts[p->slots[i]], &p->costs[i],
 		                     limit);

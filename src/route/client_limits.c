@@ -12,15 +12,12 @@
 #include "route/client_limits.h"
 
 #include "base/hash.h"
+#include "base/shards.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SHARDS_MAX 64
-/* A shard has room for at least so many, unless there is only one. */
-#define SHARD_ENTRIES_MIN 1024
 
 #define HEAD 0u
 #define NONE 0u
@@ -70,12 +67,10 @@ struct client_limits *client_limits_new(const struct client_limits_options *opti
 	uint32_t max = options->max_entries;
 	uint32_t burst = options->burst != 0 ? options->burst : options->rate;
 	struct client_limits *c;
-	unsigned bits = 0;
+	unsigned bits = shard_bits(max);
 	size_t bytes;
 
 	CHECK(max >= 1 && max <= CLIENT_LIMITS_ENTRIES_MAX);
-	while (1u << bits < SHARDS_MAX && max >> (bits + 1) >= SHARD_ENTRIES_MIN)
-		bits++;
 	bytes = sizeof(*c) + ((size_t)1 << bits) * sizeof(struct shard);
 	c = aligned_alloc(_Alignof(struct client_limits), bytes);
 	if (c == NULL)
@@ -88,10 +83,7 @@ struct client_limits *client_limits_new(const struct client_limits_options *opti
 		c->bucket_ns = c->token_ns * (burst - 1);
 	}
 	for (size_t i = 0; i < (size_t)1 << bits; i++) {
-		/* The first ones take what does not divide evenly. */
-		uint32_t share = (max >> bits) + (i < (max & ((1u << bits) - 1)));
-
-		if (!shard_init(&c->shards[i], share)) {
+		if (!shard_init(&c->shards[i], shard_share(max, bits, i))) {
 			client_limits_free(c);
 			return NULL;
 		}
@@ -193,12 +185,10 @@ static uint32_t find_or_add(const struct client_limits *c, struct shard *s,
 static struct shard *enter(struct client_limits *c, const struct ip *client, uint64_t ret_key[2])
 {
 	struct ip masked = ip_masked(client, c->options.v4_bits, c->options.v6_bits);
-	struct shard *s = &c->shards[0];
+	struct shard *s;
 
 	memcpy(ret_key, masked.b, sizeof(masked.b));
-	/* The shard by the highest bits of the hash: buckets go by the lowest. */
-	if (c->shard_bits != 0)
-		s = &c->shards[key_hash(c, ret_key) >> (64 - c->shard_bits)];
+	s = &c->shards[shard_of(key_hash(c, ret_key), c->shard_bits)];
 	pthread_mutex_lock(&s->lock);
 	return s;
 }

@@ -1,13 +1,13 @@
 /* The live state of backends. A table says what a backend should be; here is what it is now, under
  * a slot that stays the same from table to table.
  *
- * Three kinds of memory (live_memory.h), by who touches them. The connection counts are a dense
- * array of atomics: every worker adds to them and every decision scans them, so nothing else lies
- * between. The slots beside them (id, generation, number of tables that hold it) change only in the
- * control thread, and only while nobody holds the slot; the count of holders is atomic because the
- * last user of a table, in whatever thread, lets go, and so are the marks of a slot and the
- * outcomes of its connections (live_marks.c). The index from id to slot is the control thread's
- * alone.
+ * Three kinds of memory (live_memory.h), by who touches them. The connection counts
+ * (connection_counts.c) are a dense array of atomics: every worker adds to them and every decision
+ * scans them, so nothing else lies between. The slots beside them (id, generation, number of tables
+ * that hold it) change only in the control thread, and only while nobody holds the slot; the count
+ * of holders is atomic because the last user of a table, in whatever thread, lets go, and so are
+ * the marks of a slot and the outcomes of its connections (live_marks.c). The index from id to slot
+ * is the control thread's alone.
  *
  * Why a slot can be taken back without a lock: a worker reserves only through a table that it has,
  * and the table holds the slot. When the control thread reads no holders (acquire, against the
@@ -25,6 +25,8 @@
 #include "route/live.h"
 
 #include "base/hash.h"
+#include "base/lazy_memory.h"
+#include "route/connection_counts.h"
 #include "route/limits.h"
 #include "route/live_memory.h"
 
@@ -33,35 +35,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-/* The balancer scans the counts with vector instructions, as plain numbers. */
-_Static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t), "a count is laid out as a number");
-
 #define BUCKETS_MIN 64
-
-/* Of counts that processes share: "epCNT", and the version of the layout. */
-#define COUNTS_MAGIC UINT64_C(0x6570434e54000001)
-
-/* Zeroed address space, filled page by page: not by huge pages, which would fill it at once. */
-static void *map_lazily(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	(void)madvise(p, bytes, MADV_NOHUGEPAGE);
-	return p;
-}
-
-static void unmap(void *p, size_t bytes)
-{
-	if (p != NULL)
-		munmap(p, bytes);
-}
 
 static uint32_t *buckets_new(uint32_t count)
 {
@@ -70,35 +46,6 @@ static uint32_t *buckets_new(uint32_t count)
 	if (buckets != NULL)
 		memset(buckets, 0xff, count * sizeof(*buckets)); /* LIVE_NO_SLOT */
 	return buckets;
-}
-
-/* Counts that another process can map: made anew for *fd = -1, else mapped. 0 or -errno. */
-static int map_counts(int *fd, const char *name, struct counts **ret)
-{
-	bool fresh = *fd < 0;
-	struct stat st;
-	void *p;
-	int err = 0;
-
-	if (fresh)
-		*fd = memfd_create(name, MFD_CLOEXEC);
-	if (*fd < 0)
-		return -errno;
-	if (fresh && ftruncate(*fd, sizeof(struct counts)) != 0)
-		return -errno;
-	if (fstat(*fd, &st) != 0)
-		return -errno;
-	if (st.st_size != sizeof(struct counts))
-		return -EPROTO;
-	p = mmap(NULL, sizeof(struct counts), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	*ret = p;
-	if (fresh)
-		(*ret)->magic = COUNTS_MAGIC;
-	else if ((*ret)->magic != COUNTS_MAGIC)
-		err = -EPROTO;
-	return err;
 }
 
 /* All but the counts. NULL: out of memory. */
@@ -113,9 +60,9 @@ static struct live *live_make(void)
 	l->free = LIVE_NO_SLOT;
 	l->bucket_count = BUCKETS_MIN;
 	l->buckets = buckets_new(BUCKETS_MIN);
-	l->slots = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->slots));
-	l->outcomes = map_lazily(LIVE_SLOTS_MAX * sizeof(*l->outcomes));
-	l->failed = map_lazily(LIVE_FAILED_WORDS * sizeof(*l->failed));
+	l->slots = lazy_memory_init(&l->slot_memory, LIVE_SLOTS_MAX * sizeof(*l->slots));
+	l->outcomes = lazy_memory_init(&l->outcome_memory, LIVE_SLOTS_MAX * sizeof(*l->outcomes));
+	l->failed = lazy_memory_init(&l->failed_memory, LIVE_FAILED_WORDS * sizeof(*l->failed));
 	if (l->buckets != NULL && l->slots != NULL && l->outcomes != NULL && l->failed != NULL)
 		return l;
 	live_free(l);
@@ -128,12 +75,12 @@ struct live *live_new(void)
 
 	if (l == NULL)
 		return NULL;
-	l->counts = map_lazily(sizeof(*l->counts));
+	l->counts = connection_counts_new();
 	if (l->counts == NULL) {
 		live_free(l);
 		return NULL;
 	}
-	l->connections = l->counts->connections;
+	l->connections = l->counts->by_slot;
 	return l;
 }
 
@@ -144,18 +91,19 @@ int live_new_shared(int shared_fd, struct live **ret_live)
 
 	if (l == NULL)
 		return -ENOMEM;
-	if (shared_fd >= 0)
+	if (shared_fd < 0) {
+		err = connection_counts_share("edgeproxy-counts", &l->counts_fd, &l->counts);
+	} else {
 		l->counts_fd = fcntl(shared_fd, F_DUPFD_CLOEXEC, 0);
-	err = shared_fd >= 0 && l->counts_fd < 0
-	              ? -errno
-	              : map_counts(&l->counts_fd, "edgeproxy-counts", &l->counts);
+		err = l->counts_fd < 0 ? -errno : connection_counts_map(l->counts_fd, &l->counts);
+	}
 	if (err == 0)
-		err = map_counts(&l->own_fd, "edgeproxy-own-counts", &l->own);
+		err = connection_counts_share("edgeproxy-own-counts", &l->own_fd, &l->own);
 	if (err != 0) {
 		live_free(l);
 		return err;
 	}
-	l->connections = l->counts->connections;
+	l->connections = l->counts->by_slot;
 	*ret_live = l;
 	return 0;
 }
@@ -179,11 +127,11 @@ void live_free(struct live *l)
 	end = l->slots != NULL ? live_slot_end(l) : 0;
 	for (uint32_t i = 0; i < end; i++)
 		free(l->slots[i].id);
-	unmap(l->failed, LIVE_FAILED_WORDS * sizeof(*l->failed));
-	unmap(l->outcomes, LIVE_SLOTS_MAX * sizeof(*l->outcomes));
-	unmap(l->slots, LIVE_SLOTS_MAX * sizeof(*l->slots));
-	unmap(l->counts, sizeof(*l->counts));
-	unmap(l->own, sizeof(*l->own));
+	lazy_memory_done(&l->failed_memory);
+	lazy_memory_done(&l->outcome_memory);
+	lazy_memory_done(&l->slot_memory);
+	connection_counts_free(l->counts);
+	connection_counts_free(l->own);
 	if (l->counts_fd >= 0)
 		close(l->counts_fd);
 	if (l->own_fd >= 0)
@@ -446,34 +394,13 @@ uint32_t live_connections(const struct live *l, uint32_t slot)
 	return atomic_load_explicit(&l->connections[slot], memory_order_relaxed);
 }
 
-static bool count_up(_Atomic uint32_t *count, uint32_t limit)
-{
-	uint32_t now = atomic_load_explicit(count, memory_order_relaxed);
-
-	do {
-		if (now >= limit)
-			return false;
-	} while (!atomic_compare_exchange_weak_explicit(count, &now, now + 1, memory_order_relaxed,
-	                                                memory_order_relaxed));
-	return true;
-}
-
-static void count_down(_Atomic uint32_t *count)
-{
-	/* In one order with the length of the queue (route/queue.c), which is read next. */
-	uint32_t before = atomic_fetch_sub_explicit(count, 1, memory_order_seq_cst);
-
-	CHECK(before > 0);
-}
-
 bool live_reserve(struct live *l, uint32_t slot, uint32_t hard_limit)
 {
 	CHECK(slot < LIVE_SLOTS_MAX);
-	if (!count_up(&l->connections[slot], hard_limit))
+	if (!connection_count_take(&l->connections[slot], hard_limit))
 		return false;
 	if (l->own != NULL)
-		(void)atomic_fetch_add_explicit(&l->own->connections[slot], 1,
-		                                memory_order_relaxed);
+		(void)atomic_fetch_add_explicit(&l->own->by_slot[slot], 1, memory_order_relaxed);
 	return true;
 }
 
@@ -481,15 +408,15 @@ void live_release(struct live *l, uint32_t slot)
 {
 	CHECK(slot < LIVE_SLOTS_MAX);
 	if (l->own != NULL)
-		count_down(&l->own->connections[slot]);
-	count_down(&l->connections[slot]);
+		connection_count_give_back(&l->own->by_slot[slot]);
+	connection_count_give_back(&l->connections[slot]);
 }
 
 /* ---- the whole process ---- */
 
 bool live_reserve_total(struct live *l, uint32_t max_conn)
 {
-	if (!count_up(&l->counts->total, max_conn))
+	if (!connection_count_take(&l->counts->total, max_conn))
 		return false;
 	if (l->own != NULL)
 		(void)atomic_fetch_add_explicit(&l->own->total, 1, memory_order_relaxed);
@@ -499,8 +426,8 @@ bool live_reserve_total(struct live *l, uint32_t max_conn)
 void live_release_total(struct live *l)
 {
 	if (l->own != NULL)
-		count_down(&l->own->total);
-	count_down(&l->counts->total);
+		connection_count_give_back(&l->own->total);
+	connection_count_give_back(&l->counts->total);
 }
 
 uint32_t live_total(const struct live *l)
@@ -510,29 +437,20 @@ uint32_t live_total(const struct live *l)
 
 uint32_t live_own_total(const struct live *l)
 {
-	const struct counts *c = l->own != NULL ? l->own : l->counts;
+	const struct connection_counts *c = l->own != NULL ? l->own : l->counts;
 
 	return atomic_load_explicit(&c->total, memory_order_relaxed);
 }
 
 int64_t live_bury(struct live *l, int own_fd)
 {
-	struct counts *dead = NULL;
-	int err = own_fd < 0 ? -EBADF : map_counts(&own_fd, NULL, &dead);
-	int64_t total = 0;
+	struct connection_counts *dead;
+	int err = connection_counts_map(own_fd, &dead);
+	uint32_t total;
 
-	if (err == 0) {
-		total = atomic_load_explicit(&dead->total, memory_order_relaxed);
-		atomic_fetch_sub_explicit(&l->counts->total, (uint32_t)total, memory_order_release);
-		for (uint32_t i = 0; i < LIVE_SLOTS_MAX; i++) {
-			uint32_t n = atomic_load_explicit(&dead->connections[i],
-			                                  memory_order_relaxed);
-
-			if (n != 0)
-				atomic_fetch_sub_explicit(&l->connections[i], n,
-				                          memory_order_release);
-		}
-	}
-	unmap(dead, sizeof(*dead));
-	return err != 0 ? err : total;
+	if (err != 0)
+		return err;
+	total = connection_counts_subtract(l->counts, dead);
+	connection_counts_free(dead);
+	return total;
 }

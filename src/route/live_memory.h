@@ -2,6 +2,8 @@
 #ifndef ROUTE_LIVE_MEMORY_H
 #define ROUTE_LIVE_MEMORY_H
 
+#include "base/lazy_memory.h"
+#include "route/connection_counts.h"
 #include "route/limits.h"
 #include "route/live.h"
 
@@ -32,20 +34,12 @@ struct outcomes {
 	_Atomic uint32_t failures_in_a_row;
 };
 
-/* What processes share, as it lies in memory. The total is on a cache line of its own: every
- * connection of every worker passes there. */
-struct counts {
-	uint64_t magic;
-	_Alignas(64) _Atomic uint32_t total;
-	_Alignas(64) _Atomic uint32_t connections[LIVE_SLOTS_MAX]; /* by slot */
-};
-
 struct live {
-	struct counts *counts; /* of all processes */
-	struct counts *own;    /* of this one; NULL: there are no others */
+	struct connection_counts *counts; /* of all processes */
+	struct connection_counts *own;    /* of this one; NULL: there are no others */
 	int counts_fd;
 	int own_fd;
-	_Atomic uint32_t *connections; /* = counts->connections */
+	_Atomic uint32_t *connections; /* = counts->by_slot */
 	struct slot *slots;            /* LIVE_SLOTS_MAX */
 	struct outcomes *outcomes;     /* LIVE_SLOTS_MAX */
 	_Atomic uint64_t *failed; /* a bit a slot: has failed since the control thread looked */
@@ -61,6 +55,9 @@ struct live {
 	uint32_t expected; /* behind the slot held last: a table holds much like the one before it,
 	                      and without a guess each hold is a miss in several caches */
 	bool frozen;
+	struct lazy_memory slot_memory;
+	struct lazy_memory outcome_memory;
+	struct lazy_memory failed_memory;
 };
 
 #endif

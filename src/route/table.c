@@ -1,10 +1,8 @@
 /* From rows to a table: everything that can be worked out once is worked out here, in the control
  * thread, so that a decision only looks up and compares.
  *
- * Backends are put in the order of their ids. Each app's usable backends then become a pool, in
- * which backends of one region stand together (a group), and within a group those of one country.
- * One sort of one number a member, made of pool, region, country and backend, brings that order
- * about; the rest is cutting it into slices, and giving out slots in the same order.
+ * Backends are put in the order of their ids, and each app's usable backends become a pool
+ * (pool.c). Slots are given out in the order of the pools' members.
  *
  * Rows are trusted to be valid; they may be freed afterwards. A table never changes after
  * table_new(): all that is written again is the count of references, and whether a pool is in
@@ -19,18 +17,6 @@
 #include <string.h>
 
 #define NO_INDEX UINT32_MAX
-
-/* The parts of a member's number, lowest first. */
-#define KEY_BACKEND_BITS 17
-#define KEY_COUNTRY_BITS 10
-#define KEY_REGION_BITS 16
-#define KEY_POOLS_MAX (1u << (64 - KEY_BACKEND_BITS - KEY_COUNTRY_BITS - KEY_REGION_BITS))
-#define KEY_REGION_SHIFT (KEY_BACKEND_BITS + KEY_COUNTRY_BITS)
-#define KEY_POOL_SHIFT (KEY_REGION_SHIFT + KEY_REGION_BITS)
-#define KEY_BACKEND_MASK (((uint64_t)1 << KEY_BACKEND_BITS) - 1)
-
-_Static_assert(BACKENDS_MAX <= 1u << KEY_BACKEND_BITS, "a key holds every backend");
-_Static_assert(COUNTRY_INDEX_MAX < 1u << KEY_COUNTRY_BITS, "a key holds every country, and none");
 
 struct app {
 	const char *name;
@@ -51,11 +37,6 @@ struct builder {
 	uint32_t *pool_of_app;    /* by number */
 	bool every_app;           /* the pool of all is wanted */
 };
-
-bool backend_usable(const struct backend *b)
-{
-	return b->healthy && !b->deleted && b->state == STATE_READY && b->weight > 0;
-}
 
 static int intern_regions(struct builder *b)
 {
@@ -236,14 +217,14 @@ static int hold_slot(struct table *t, uint32_t index)
 
 /* Slots are taken in the order in which decisions scan: first the pools of single apps, whose
  * groups are then dense wherever their backends are new together; then whatever is in no pool. */
-static int hold_slots(struct builder *b, const uint64_t *keys, size_t n)
+static int hold_slots(struct builder *b, const struct pool_members *members)
 {
 	struct table *t = b->t;
 	int err = 0;
 
-	for (size_t i = 0; i < n && err == 0; i++)
-		if (keys[i] >> KEY_POOL_SHIFT != 0 || !b->every_app)
-			err = hold_slot(t, (uint32_t)(keys[i] & KEY_BACKEND_MASK));
+	for (size_t i = 0; i < members->count && err == 0; i++)
+		if (pool_of_member(members, i) != 0 || !b->every_app)
+			err = hold_slot(t, backend_of_member(members, i));
 	for (uint32_t i = 0; i < t->backend_count && err == 0; i++)
 		err = hold_slot(t, i);
 	if (err < 0)
@@ -302,7 +283,7 @@ static int name_pools(struct builder *b)
 	                       (b->app_count + (size_t)b->every_app) * sizeof(*t->pools));
 	if (b->pool_of_app == NULL || t->pools == NULL)
 		return -ENOMEM;
-	CHECK(b->app_count < KEY_POOLS_MAX);
+	CHECK(b->app_count < POOLS_MAX);
 	t->pool_count = b->every_app;
 	qsort(b->apps, b->app_count, sizeof(*b->apps), compare_apps);
 	for (uint32_t i = 0; i < b->app_count; i++) {
@@ -318,102 +299,22 @@ static int name_pools(struct builder *b)
 	return 0;
 }
 
-static uint64_t member_key(const struct table *t, uint32_t pool, uint32_t backend)
-{
-	const struct backend *b = &t->backends[backend];
-	uint64_t key = pool;
-
-	key = key << KEY_REGION_BITS | b->region;
-	key = key << KEY_COUNTRY_BITS | (uint64_t)(country_index(b->country) + 1);
-	return key << KEY_BACKEND_BITS | backend;
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a;
-	uint64_t y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* A number for each member of each pool, in order. NULL: out of memory. */
-static uint64_t *member_keys(struct builder *b, size_t *ret_count)
+/* Each usable backend is a member of its app's pool, and of that of all apps, if there is one. */
+static int sort_members(struct builder *b, struct pool_members *ret_members)
 {
 	struct table *t = b->t;
-	uint64_t *keys = arena_alloc(&b->scratch, (size_t)t->usable_count * 2 * sizeof(*keys));
-	size_t n = 0;
+	int err = pool_members_init(ret_members, &b->scratch, (size_t)t->usable_count * 2);
 
-	if (keys == NULL)
-		return NULL;
+	if (err < 0)
+		return err;
 	for (uint32_t i = 0; i < t->backend_count; i++) {
 		if (!backend_usable(&t->backends[i]))
 			continue;
-		keys[n++] = member_key(t, b->pool_of_app[b->app_of_backend[i]], i);
+		pool_members_add(ret_members, b->pool_of_app[b->app_of_backend[i]], t->backends, i);
 		if (b->every_app)
-			keys[n++] = member_key(t, 0, i);
+			pool_members_add(ret_members, 0, t->backends, i);
 	}
-	qsort(keys, n, sizeof(*keys), compare_keys);
-	*ret_count = n;
-	return keys;
-}
-
-static void add_member(struct pool *p, const struct backend *b, uint32_t index)
-{
-	uint32_t i = p->member_count++;
-
-	if (p->group_count == 0 || p->groups[p->group_count - 1].region != b->region) {
-		p->groups[p->group_count].region = b->region;
-		p->groups[p->group_count].dense = true;
-		p->groups[p->group_count++].first = i;
-	} else {
-		p->groups[p->group_count - 1].dense &= b->slot == p->slots[i - 1] + 1;
-	}
-	p->groups[p->group_count - 1].count++;
-	p->members[i] = index;
-	p->slots[i] = b->slot;
-	p->costs[i] = (float)(1.0 / ((double)b->soft_limit * b->weight));
-	p->weights[i] = b->weight;
-	p->weights_before[i + 1] = p->weights_before[i] + b->weight;
-	p->soft_limits[i] = b->soft_limit;
-	p->hard_limits[i] = b->hard_limit;
-}
-
-/* The columns of all pools are slices of the same arrays, one after the other. */
-static int fill_pools(struct builder *b, const uint64_t *keys, size_t n)
-{
-	struct table *t = b->t;
-	uint32_t *columns = arena_alloc(&t->arena, n * 5 * sizeof(*columns));
-	float *costs = arena_alloc(&t->arena, n * sizeof(*costs));
-	uint64_t *sums = arena_alloc(&t->arena, (n + t->pool_count) * sizeof(*sums));
-	struct group *groups;
-	size_t group_count = 0;
-	size_t i = 0;
-
-	for (size_t k = 0; k < n; k++)
-		group_count += k == 0 ||
-		               keys[k] >> KEY_REGION_SHIFT != keys[k - 1] >> KEY_REGION_SHIFT;
-	groups = arena_alloc(&t->arena, group_count * sizeof(*groups));
-	if (columns == NULL || costs == NULL || sums == NULL || groups == NULL)
-		return -ENOMEM;
-	for (uint32_t k = 0; k < t->pool_count; k++) {
-		struct pool *p = &t->pools[k];
-
-		p->members = columns + i;
-		p->slots = columns + n + i;
-		p->weights = columns + 2 * n + i;
-		p->soft_limits = columns + 3 * n + i;
-		p->hard_limits = columns + 4 * n + i;
-		p->costs = costs + i;
-		p->weights_before = sums + i + k;
-		p->groups = groups;
-		for (; i < n && keys[i] >> KEY_POOL_SHIFT == k; i++) {
-			uint32_t index = (uint32_t)(keys[i] & KEY_BACKEND_MASK);
-
-			add_member(p, &t->backends[index], index);
-		}
-		groups += p->group_count;
-	}
-	CHECK(i == n);
+	pool_members_sort(ret_members);
 	return 0;
 }
 
@@ -435,8 +336,7 @@ static int init_apps(struct builder *b)
 
 static int build(struct builder *b)
 {
-	uint64_t *keys;
-	size_t n = 0;
+	struct pool_members members;
 	int err = init_apps(b);
 
 	if (err == 0)
@@ -457,11 +357,13 @@ static int build(struct builder *b)
 		err = name_pools(b);
 	if (err < 0)
 		return err;
-	keys = member_keys(b, &n);
-	if (keys == NULL)
-		return -ENOMEM;
-	err = hold_slots(b, keys, n);
-	return err < 0 ? err : fill_pools(b, keys, n);
+	err = sort_members(b, &members);
+	if (err == 0)
+		err = hold_slots(b, &members);
+	if (err == 0)
+		err = pools_fill(b->t->pools, b->t->pool_count, b->t->backends, &members,
+		                 &b->t->arena);
+	return err;
 }
 
 /* Also for a table that was made in part. */

@@ -9,9 +9,11 @@
 #include "net/addr.h"
 #include "net/prefix.h"
 #include "route/access.h"
+#include "route/backend.h"
 #include "route/health_check.h"
 #include "route/limits.h"
 #include "route/live.h"
+#include "route/pool.h"
 #include "route/region.h"
 #include "route/rows.h"
 #include "route/service.h"
@@ -19,50 +21,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-struct backend {
-	const char *id;
-	const char *app;
-	region_id region;
-	char country[3];
-	bool healthy;
-	bool deleted;
-	enum admin_state state;
-	uint32_t weight;
-	uint32_t soft_limit;
-	uint32_t hard_limit;
-	uint32_t slot; /* in live */
-	struct endpoint addr;
-	char congestion[CONGESTION_NAME_MAX + 1]; /* "": that of the environment */
-};
-
-/* The usable backends of one region in one pool. Its region_score for a client is one number, so
- * whole groups are skipped when a nearer one has a candidate. */
-struct group {
-	region_id region;
-	bool dense;     /* the members' slots follow one another */
-	uint32_t first; /* of pool.members */
-	uint32_t count;
-};
-
-/* The backends that one app's clients may get; or all of them. What a decision needs of a member
- * lies in columns, by position, so that a scan over many reads little and in order. */
-struct pool {
-	const char *app;   /* NULL: every app */
-	uint32_t *members; /* indices of table.backends: by group, then by country, then by id */
-	uint32_t *slots;
-	float *costs; /* what one connection adds to the score, nearly: 1 / (soft_limit * weight) */
-	uint32_t *weights;
-	uint64_t *weights_before; /* the sum of all weights before; one more than members */
-	uint32_t *soft_limits;
-	uint32_t *hard_limits;
-	uint32_t member_count;
-	struct group *groups;
-	uint32_t group_count;
-	/* The one thing here that changes: too few members are sound, so their faults are ignored.
-	 * The control thread's to write (route/panic.h). */
-	atomic_bool panic;
-};
 
 struct geo_override {
 	struct prefix prefix;
@@ -121,17 +79,11 @@ bool table_is_sole(const struct table *t);
 
 /* The pool of an app (NULL: all), or NULL where none was made. */
 const struct pool *table_pool(const struct table *t, const char *app);
-/* Are faults ignored? */
-static inline bool pool_in_panic(const struct pool *p)
-{
-	return atomic_load_explicit(&p->panic, memory_order_relaxed);
-}
+/* pool_in_panic() of an app's pool; false where there is none. */
 bool table_in_panic(const struct table *t, const char *app);
 /* The backend in a slot, or NULL. */
 const struct backend *table_backend_in_slot(const struct table *t, uint32_t slot);
 /* Where clients of a country go, or REGION_NONE. */
 region_id table_region_of_country(const struct table *t, const char *country);
-/* Can new clients go there at all (limits aside)? */
-bool backend_usable(const struct backend *b);
 
 #endif

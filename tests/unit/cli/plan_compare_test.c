@@ -2,7 +2,7 @@
  * where nothing has changed. */
 #include "cli/plan_compare.h"
 
-#include "../route/rows_fixture.h"
+#include "plan_fixture.h"
 #include "route/live.h"
 
 #include <math.h>
@@ -30,13 +30,7 @@ static int setup(void **state)
 	static struct fixture f;
 
 	memset(&f, 0, sizeof(f));
-	for (int side = 0; side < PLAN_SIDES; side++) {
-		route_rows_init(&f.rows[side]);
-		f.input.rows[side] = &f.rows[side];
-	}
-	f.input.region = "sa";
-	f.input.app = "";
-	f.input.listen = fixture_endpoint(8080);
+	plan_fixture_init(f.rows, &f.input);
 	f.input.clients = f.clients;
 	f.input.live = f.live;
 	*state = &f;
@@ -47,8 +41,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	for (int side = 0; side < PLAN_SIDES; side++)
-		route_rows_done(&f->rows[side]);
+	plan_fixture_done(f->rows);
 	plan_result_done(&f->result);
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* Who decides how often, and with what load; and which clients are of one class. */
 #include "cli/plan_players.h"
 
-#include "../route/rows_fixture.h"
 #include "geo/special.h"
+#include "plan_fixture.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -30,13 +30,7 @@ static int setup(void **state)
 
 	special_init();
 	memset(&f, 0, sizeof(f));
-	for (int side = 0; side < PLAN_SIDES; side++) {
-		route_rows_init(&f.rows[side]);
-		f.input.rows[side] = &f.rows[side];
-	}
-	f.input.region = "sa";
-	f.input.app = "";
-	f.input.listen = fixture_endpoint(8080);
+	plan_fixture_init(f.rows, &f.input);
 	f.input.clients = f.clients;
 	*state = &f;
 	return 0;
@@ -48,10 +42,9 @@ static int teardown(void **state)
 
 	plan_players_done(&f->players);
 	plan_result_done(&f->result);
-	for (int side = 0; side < PLAN_SIDES; side++) {
+	for (int side = 0; side < PLAN_SIDES; side++)
 		plan_world_done(&f->worlds[side]);
-		route_rows_done(&f->rows[side]);
-	}
+	plan_fixture_done(f->rows);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* The backends of a plan: those of either side, once, with what is known of them now. */
 #include "cli/plan_result.h"
 
-#include "../route/rows_fixture.h"
+#include "plan_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,10 +22,7 @@ static int setup(void **state)
 	static struct fixture f;
 
 	memset(&f, 0, sizeof(f));
-	for (int side = 0; side < PLAN_SIDES; side++) {
-		route_rows_init(&f.rows[side]);
-		f.input.rows[side] = &f.rows[side];
-	}
+	plan_fixture_init(f.rows, &f.input);
 	*state = &f;
 	return 0;
 }
@@ -34,8 +31,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	for (int side = 0; side < PLAN_SIDES; side++)
-		route_rows_done(&f->rows[side]);
+	plan_fixture_done(f->rows);
 	plan_result_done(&f->result);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* The environment as people get it wrong: each test hands over a made-up environment and looks at
- * the result and at every line that was reported. */
+ * the result and at every line that was reported. What each type of value takes is
+ * option_test.c's. */
 #include "config/config.h"
 
 #include "base/log.h"
@@ -123,87 +124,7 @@ static void the_first_of_two_equal_names_counts(void **state)
 	assert_string_equal(config.region, "eu");
 }
 
-static void numbers_reach_both_ends_of_their_range(void **state)
-{
-	(void)state;
-	accepts("EDGEPROXY_DB_RELOAD_SECS=1");
-	config_done(&config);
-	accepts("EDGEPROXY_DB_RELOAD_SECS=86400");
-	assert_int_equal(config.db_reload_secs, 86400);
-	config_done(&config);
-	accepts("EDGEPROXY_RANDOM_SEED=4294967295");
-	assert_int_equal(config.random_seed, 4294967295u);
-	config_done(&config);
-	accepts("EDGEPROXY_DB_RELOAD_SECS=0010"); /* decimal, never octal */
-	assert_int_equal(config.db_reload_secs, 10);
-}
-
-static void numbers_are_strict(void **state)
-{
-	static const char *const bad[] = {"abc", "5s",  "0x5", "-1", "+5",  " 5",
-	                                  "5 ",  "5.0", "1e3", "٣",  "5\n", "5,000"};
-
-	(void)state;
-	refuses("EDGEPROXY_DB_RELOAD_SECS=abc", "EDGEPROXY_DB_RELOAD_SECS=abc: not a whole number; "
-	                                        "allowed: 1..86400 s (default 5)");
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		char entry[64];
-
-		snprintf(entry, sizeof entry, "EDGEPROXY_DB_RELOAD_SECS=%s", bad[i]);
-		assert_int_equal(read3(entry, NULL, NULL), -EINVAL);
-		assert_non_null(strstr(got.lines[0], ": not a whole number; "));
-	}
-}
-
-static void numbers_stay_in_their_range(void **state)
-{
-	static const char *const bad[] = {
-		"0",
-		"86401",
-		"18446744073709551615",
-		"18446744073709551616",
-		"18446744073709551621",
-		"184467440737095516150",
-		"999999999999999999999999999999999999999999999999999999999999"};
-
-	(void)state;
-	refuses("EDGEPROXY_DB_RELOAD_SECS=0",
-	        "EDGEPROXY_DB_RELOAD_SECS=0: out of range; allowed: 1..86400 s (default 5)");
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		char entry[128];
-
-		snprintf(entry, sizeof entry, "EDGEPROXY_DB_RELOAD_SECS=%s", bad[i]);
-		assert_int_equal(read3(entry, NULL, NULL), -EINVAL);
-		assert_non_null(strstr(got.lines[0], ": out of range; "));
-	}
-}
-
-static void switches_take_four_pairs_of_words(void **state)
-{
-	static const char *const on[] = {"1", "true", "yes", "on"};
-	static const char *const off[] = {"0", "false", "no", "off"};
-
-	(void)state;
-	for (size_t i = 0; i < 4; i++) {
-		char entry[32];
-
-		snprintf(entry, sizeof entry, "DEBUG=%s", on[i]);
-		accepts(entry);
-		assert_true(config.debug);
-		config_done(&config);
-		snprintf(entry, sizeof entry, "DEBUG=%s", off[i]);
-		accepts(entry);
-		assert_false(config.debug);
-		config_done(&config);
-	}
-	refuses("DEBUG=2",
-	        "DEBUG=2: not one of the words; allowed: 0, 1, false, true, no, yes, off, on "
-	        "(default 0)");
-	assert_int_equal(read3("DEBUG=True", NULL, NULL), -EINVAL);
-	assert_int_equal(read3("DEBUG=1 ", NULL, NULL), -EINVAL);
-}
-
-static void choices_take_their_words_only(void **state)
+static void choices_are_in_the_order_of_their_enums(void **state)
 {
 	(void)state;
 	accepts("EDGEPROXY_RELAY_MODE=splice");
@@ -223,11 +144,6 @@ static void choices_take_their_words_only(void **state)
 	config_done(&config);
 	accepts("EDGEPROXY_LOG_LEVEL=warn");
 	assert_int_equal(config.log_level, LOG_WARN);
-	refuses("EDGEPROXY_RELAY_MODE=spliced",
-	        "EDGEPROXY_RELAY_MODE=spliced: not one of the words; allowed: auto, copy, splice "
-	        "(default auto)");
-	assert_int_equal(read3("EDGEPROXY_RELAY_MODE=splic", NULL, NULL), -EINVAL);
-	assert_int_equal(read3("EDGEPROXY_RELAY_MODE=SPLICE", NULL, NULL), -EINVAL);
 }
 
 static void debug_and_the_log_level_are_one_switch(void **state)
@@ -241,41 +157,40 @@ static void debug_and_the_log_level_are_one_switch(void **state)
 	assert_true(config.debug);
 }
 
-static void texts_have_a_length(void **state)
+/* One row a type: what is allowed comes from its row. */
+static void a_refusal_says_what_is_allowed(void **state)
 {
-	char entry[64] = "EDGEPROXY_REGION=";
-	size_t name = strlen(entry);
+	static const char *const rows[][2] = {
+		{"EDGEPROXY_DB_RELOAD_SECS=abc",
+	         "EDGEPROXY_DB_RELOAD_SECS=abc: not a whole number; "
+	         "allowed: 1..86400 s (default 5)"},
+		{"EDGEPROXY_DB_RELOAD_SECS=0",
+	         "EDGEPROXY_DB_RELOAD_SECS=0: out of range; allowed: 1..86400 s (default 5)"},
+		{"EDGEPROXY_WORKERS=",
+	         "EDGEPROXY_WORKERS=: empty; allowed: 0..256 threads (default 0)"},
+		{"EDGEPROXY_REGION=",
+	         "EDGEPROXY_REGION=: empty; allowed: 1..32 bytes (default sa)"},
+		{"EDGEPROXY_REGION=rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr",
+	         "EDGEPROXY_REGION=rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr: 33 bytes long; allowed: "
+	         "1..32 bytes (default sa)"},
+		{"DEBUG=2",
+	         "DEBUG=2: not one of the words; allowed: 0, 1, false, true, no, yes, off, on "
+	         "(default 0)"},
+		{"EDGEPROXY_RELAY_MODE=spliced",
+	         "EDGEPROXY_RELAY_MODE=spliced: not one of the words; allowed: auto, copy, splice "
+	         "(default auto)"},
+		{"EDGEPROXY_LISTEN_ADDR=[::]:0",
+	         "EDGEPROXY_LISTEN_ADDR=[::]:0: port 0 needs one family's address; allowed: "
+	         "ADDRESS:PORT, [IPV6]:PORT, :PORT, or empty (default 0.0.0.0:8080)"},
+		{"EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense",
+	         "EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense: \"nonsense\" is neither an "
+	         "address nor a CIDR; allowed: addresses and CIDRs, commas between (default "
+	         "empty)"},
+	};
 
 	(void)state;
-	memset(entry + name, 'r', 32);
-	accepts(entry);
-	config_done(&config);
-	entry[name + 32] = 'r';
-	assert_int_equal(read3(entry, NULL, NULL), -EINVAL);
-	assert_non_null(strstr(got.lines[0], ": 33 bytes long; allowed: 1..32 bytes (default sa)"));
-}
-
-static void an_empty_value_needs_a_meaning(void **state)
-{
-	static const char *const bad[] = {"EDGEPROXY_REGION=",
-	                                  "EDGEPROXY_DB_PATH=",
-	                                  "EDGEPROXY_DB_RELOAD_SECS=",
-	                                  "EDGEPROXY_WORKERS=",
-	                                  "DEBUG=",
-	                                  "EDGEPROXY_LOG_LEVEL="};
-
-	(void)state;
-	refuses("EDGEPROXY_WORKERS=",
-	        "EDGEPROXY_WORKERS=: empty; allowed: 0..256 threads (default 0)");
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(read3(bad[i], NULL, NULL), -EINVAL);
-		assert_non_null(strstr(got.lines[0], "=: empty; allowed: "));
-	}
-	assert_int_equal(
-		read3("EDGEPROXY_APP=", "EDGEPROXY_GEOIP_PATH=", "EDGEPROXY_TRUSTED_PROXIES="), 0);
-	assert_string_equal(config.app, "");
-	assert_string_equal(config.geoip_path, "");
-	assert_int_equal(prefix_map_size(config.trusted_proxies), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		refuses(rows[i][0], rows[i][1]);
 }
 
 static void listening_can_be_switched_off(void **state)
@@ -284,61 +199,18 @@ static void listening_can_be_switched_off(void **state)
 	accepts("EDGEPROXY_LISTEN_ADDR=");
 	assert_false(config_listens(&config));
 	config_done(&config);
-	accepts("EDGEPROXY_LISTEN_ADDR=127.0.0.1:0");
-	assert_true(config_listens(&config));
-	assert_int_equal(config.listen_addr.port, 0);
-	config_done(&config);
 	accepts("EDGEPROXY_LISTEN_ADDR=0.0.0.0:0");
 	assert_true(config_listens(&config));
-	config_done(&config);
-	accepts("EDGEPROXY_LISTEN_ADDR=:8080");
-	assert_true(config_listens(&config));
-	config_done(&config);
-	accepts("EDGEPROXY_LISTEN_ADDR=[::1]:443");
-	assert_int_equal(config.listen_addr.port, 443);
-	refuses("EDGEPROXY_LISTEN_ADDR=[::]:0",
-	        "EDGEPROXY_LISTEN_ADDR=[::]:0: port 0 needs one family's address; allowed: "
-	        "ADDRESS:PORT, [IPV6]:PORT, :PORT, or empty (default 0.0.0.0:8080)");
 }
 
-static void a_wrong_listen_address_is_refused(void **state)
+static void some_values_may_be_empty(void **state)
 {
-	static const char *const bad[] = {"8080",     "localhost:80",  "0.0.0.0",
-	                                  "0.0.0.0:", "0.0.0.0:65536", "::1:80",
-	                                  "[::1]",    "1.2.3:80",      "127.0.0.1:8080 "};
-
 	(void)state;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		char entry[64];
-
-		snprintf(entry, sizeof entry, "EDGEPROXY_LISTEN_ADDR=%s", bad[i]);
-		if (read3(entry, NULL, NULL) == 0)
-			fail_msg("%s was accepted", entry);
-		assert_non_null(strstr(got.lines[0], ": not an address with a port; "));
-	}
-}
-
-static void trusted_proxies_are_a_list(void **state)
-{
-	struct ip inside;
-	struct ip outside;
-
-	(void)state;
-	accepts("EDGEPROXY_TRUSTED_PROXIES=10.0.0.0/8, 2001:db8::/32,127.0.0.1");
-	assert_int_equal(ip_parse("10.200.0.1", &inside), 0);
-	assert_int_equal(ip_parse("11.0.0.0", &outside), 0);
-	assert_non_null(prefix_map_find(config.trusted_proxies, &inside));
-	assert_null(prefix_map_find(config.trusted_proxies, &outside));
-	config_done(&config);
-
-	refuses("EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense",
-	        "EDGEPROXY_TRUSTED_PROXIES=127.0.0.1,nonsense: \"nonsense\" is neither an address "
-	        "nor "
-	        "a CIDR; allowed: addresses and CIDRs, commas between (default empty)");
-	refuses("EDGEPROXY_TRUSTED_PROXIES=10.0.0.1/8",
-	        "EDGEPROXY_TRUSTED_PROXIES=10.0.0.1/8: \"10.0.0.1/8\" has bits set behind its "
-	        "prefix; "
-	        "allowed: addresses and CIDRs, commas between (default empty)");
+	assert_int_equal(
+		read3("EDGEPROXY_APP=", "EDGEPROXY_GEOIP_PATH=", "EDGEPROXY_TRUSTED_PROXIES="), 0);
+	assert_string_equal(config.app, "");
+	assert_string_equal(config.geoip_path, "");
+	assert_int_equal(prefix_map_size(config.trusted_proxies), 0);
 }
 
 static void every_problem_is_told(void **state)
@@ -491,17 +363,11 @@ int main(void)
 	                                  teardown),
 		cmocka_unit_test_teardown(values_replace_defaults, teardown),
 		cmocka_unit_test_teardown(the_first_of_two_equal_names_counts, teardown),
-		cmocka_unit_test_teardown(numbers_reach_both_ends_of_their_range, teardown),
-		cmocka_unit_test_teardown(numbers_are_strict, teardown),
-		cmocka_unit_test_teardown(numbers_stay_in_their_range, teardown),
-		cmocka_unit_test_teardown(switches_take_four_pairs_of_words, teardown),
-		cmocka_unit_test_teardown(choices_take_their_words_only, teardown),
+		cmocka_unit_test_teardown(choices_are_in_the_order_of_their_enums, teardown),
 		cmocka_unit_test_teardown(debug_and_the_log_level_are_one_switch, teardown),
-		cmocka_unit_test_teardown(texts_have_a_length, teardown),
-		cmocka_unit_test_teardown(an_empty_value_needs_a_meaning, teardown),
+		cmocka_unit_test_teardown(a_refusal_says_what_is_allowed, teardown),
 		cmocka_unit_test_teardown(listening_can_be_switched_off, teardown),
-		cmocka_unit_test_teardown(a_wrong_listen_address_is_refused, teardown),
-		cmocka_unit_test_teardown(trusted_proxies_are_a_list, teardown),
+		cmocka_unit_test_teardown(some_values_may_be_empty, teardown),
 		cmocka_unit_test_teardown(every_problem_is_told, teardown),
 		cmocka_unit_test_teardown(a_refusal_leaves_the_result_alone, teardown),
 		cmocka_unit_test_teardown(an_unknown_name_warns_with_the_nearest, teardown),

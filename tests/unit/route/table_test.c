@@ -1,4 +1,5 @@
-/* Tables: order, pools and groups, slots, regions, overrides, services, and what is given back. */
+/* Tables: order, who is in which pool, slots, regions, overrides, services, and what is given back.
+ */
 #include "route/table.h"
 
 #include "base/rng.h"
@@ -79,43 +80,19 @@ static void check_table(const struct table *t)
 	for (uint32_t k = 0; k < t->pool_count; k++) {
 		const struct pool *p = &t->pools[k];
 		uint32_t expected = 0;
-		uint32_t next = 0;
 
 		assert_ptr_equal(table_pool(t, p->app), p);
 		for (uint32_t i = 0; i < t->backend_count; i++)
 			expected += backend_usable(&t->backends[i]) &&
 			            (p->app == NULL || strcmp(p->app, t->backends[i].app) == 0);
 		assert_int_equal(p->member_count, expected);
-		for (uint32_t g = 0; g < p->group_count; g++) {
-			const struct group *group = &p->groups[g];
+		for (uint32_t i = 0; i < p->member_count; i++) {
+			const struct backend *b = &t->backends[p->members[i]];
 
-			assert_int_equal(group->first, next);
-			assert_true(group->count > 0);
-			assert_true(g == 0 || p->groups[g - 1].region < group->region);
-			next += group->count;
-			for (uint32_t i = group->first; i < next; i++) {
-				const struct backend *b = &t->backends[p->members[i]];
-				const struct backend *before =
-					i > group->first ? &t->backends[p->members[i - 1]] : NULL;
-
-				assert_true(backend_usable(b));
-				assert_true(p->app == NULL || strcmp(p->app, b->app) == 0);
-				assert_int_equal(b->region, group->region);
-				assert_int_equal(p->slots[i], b->slot);
-				assert_int_equal(p->weights[i], b->weight);
-				assert_int_equal(p->soft_limits[i], b->soft_limit);
-				assert_int_equal(p->hard_limits[i], b->hard_limit);
-				assert_true(p->costs[i] > 0);
-				if (before == NULL)
-					continue;
-				assert_true(country_index(before->country) <=
-				            country_index(b->country));
-				assert_true(country_index(before->country) !=
-				                    country_index(b->country) ||
-				            before < b);
-			}
+			assert_true(backend_usable(b));
+			assert_true(p->app == NULL || strcmp(p->app, b->app) == 0);
+			assert_int_equal(p->slots[i], b->slot);
 		}
-		assert_int_equal(next, p->member_count);
 	}
 }
 
@@ -358,6 +335,28 @@ static void test_overrides(void **state)
 	table_unref(t);
 }
 
+/* Those that are new together have slots one after the other, in the order of decisions. */
+static void test_groups_are_dense_at_first(void **state)
+{
+	struct fixture *f = *state;
+	const struct pool *p;
+	struct table *t;
+
+	add(f, "a", "web", "us");
+	add(f, "b", "ssh", "sa");
+	add(f, "c", "web", "sa");
+	add(f, "d", "web", "us");
+	add(f, "e", "web", "sa");
+	add_service_row(f, NULL);
+	t = make(f);
+	check_table(t);
+	p = table_pool(t, "web");
+	assert_int_equal(p->group_count, 2);
+	assert_true(p->groups[0].dense);
+	assert_true(p->groups[1].dense);
+	table_unref(t);
+}
+
 /* A table that cannot be made leaves nothing behind. */
 static void test_failure_gives_everything_back(void **state)
 {
@@ -432,6 +431,7 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(test_countries_and_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overrides, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_groups_are_dense_at_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failure_gives_everything_back, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(test_random_tables, setup, teardown),

@@ -32,6 +32,8 @@
 
 /* Backends known at one time: in any table, or still with connections. */
 #define LIVE_SLOTS_MAX (2 * BACKENDS_MAX)
+/* Of which so many are asked about at once: live_take_failed(). */
+#define LIVE_SLOTS_A_WORD 64
 /* Different region names since the start of the process. */
 #define REGIONS_MAX 1024
 

@@ -159,7 +159,6 @@ struct live_outcomes live_outcomes(const struct live *l, uint32_t slot);
 void live_forgive(struct live *l, uint32_t slot);
 /* Control thread: which of the LIVE_SLOTS_A_WORD slots from first (a multiple of it) on have failed
  * since this was last asked, a bit each. */
-#define LIVE_SLOTS_A_WORD 64
 uint64_t live_take_failed(struct live *l, uint32_t first);
 
 /* The part of its weight that a backend has for now, 0..100; 100 for a slot newly given out. Set by

@@ -5,7 +5,6 @@
 #include "base/lazy_memory.h"
 #include "route/connection_counts.h"
 #include "route/limits.h"
-#include "route/live.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

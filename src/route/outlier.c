@@ -15,6 +15,8 @@
  * never the last sound one of a pool. */
 #include "route/outlier.h"
 
+#include "route/limits.h"
+
 #include <stdlib.h>
 
 #define PERCENT 100

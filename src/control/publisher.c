@@ -85,8 +85,7 @@ int publisher_adopt(struct publisher *p, struct route_rows *rows, uint64_t now_m
 	return 0;
 }
 
-void publisher_log(const struct publisher *p, enum log_level level, const char *source,
-                   size_t quarantined)
+void publisher_log(const struct publisher *p, enum log_level level, const char *source)
 {
 	struct log_line l;
 
@@ -94,7 +93,7 @@ void publisher_log(const struct publisher *p, enum log_level level, const char *
 	log_uint(&l, "version", p->table->version);
 	log_uint(&l, "backends", p->table->backend_count);
 	log_uint(&l, "usable", p->table->usable_count);
-	log_uint(&l, "quarantined", quarantined);
+	log_uint(&l, "quarantined", p->quarantined);
 	log_uint(&l, "services", p->table->service_count);
 	log_str(&l, "source", source);
 	log_end(&l);
@@ -107,7 +106,7 @@ static void retry_listeners(struct publisher *p, uint64_t now_ms)
 
 	if (services_open(&p->services, &p->rows, &set, now_ms) == 0 &&
 	    set.count != p->table->service_count && build(p, &p->rows, &set) == 0)
-		publisher_log(p, LOG_INFO, "listener", 0);
+		publisher_log(p, LOG_INFO, "listener");
 	service_set_done(&set);
 }
 

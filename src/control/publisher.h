@@ -33,6 +33,7 @@ struct publisher {
 	struct services services;
 	struct table *table;                          /* published last; NULL: none yet */
 	struct route_rows rows;                       /* of that table */
+	size_t quarantined;                           /* bad rows beside those; set by the reload */
 	struct table *retired[PUBLISHER_RETIRED_MAX]; /* published before, still in use */
 	size_t retired_count;
 };
@@ -51,7 +52,6 @@ MUST_CHECK int publisher_adopt(struct publisher *p, struct route_rows *rows, uin
 void publisher_tick(struct publisher *p, bool due, uint64_t now_ms);
 
 /* Says which table is in use, where its rows came from, and how many beside them were bad. */
-void publisher_log(const struct publisher *p, enum log_level level, const char *source,
-                   size_t quarantined);
+void publisher_log(const struct publisher *p, enum log_level level, const char *source);
 
 #endif

@@ -29,8 +29,7 @@ struct reload {
 	struct shrink_guard guard;
 	struct reload_failure failure;
 	struct last_good_keeper keeper;
-	size_t quarantined; /* rows, beside those of the table in use */
-	bool retired;       /* see reload_retire() */
+	bool retired; /* see reload_retire() */
 
 	bool pending;         /* a change is known and not read yet */
 	uint64_t read_at_ms;  /* not before */
@@ -72,7 +71,7 @@ static void keep_known(const struct reload *r, struct route_rows *rows)
 static int consider(struct reload *r, struct route_rows *rows, size_t quarantined,
                     enum accept accept, uint64_t now_ms)
 {
-	const struct publisher *p = &r->publisher;
+	struct publisher *p = &r->publisher;
 	size_t usable_before = p->table->usable_count;
 	size_t usable;
 	int rc;
@@ -83,20 +82,21 @@ static int consider(struct reload *r, struct route_rows *rows, size_t quarantine
 	if (route_rows_equal(rows, &p->rows)) {
 		shrink_guard_release(&r->guard);
 		/* Nothing to build, but what was wrong with the rows beside it has changed. */
-		if (quarantined != r->quarantined)
-			publisher_log(p, LOG_INFO, "database", quarantined);
-		r->quarantined = quarantined;
+		if (quarantined != p->quarantined) {
+			p->quarantined = quarantined;
+			publisher_log(p, LOG_INFO, "database");
+		}
 		return 0;
 	}
 	if (shrink_guard_holds(&r->guard, p->table, usable, accept, now_ms))
 		return 0;
-	rc = publisher_adopt(&r->publisher, rows, now_ms);
+	rc = publisher_adopt(p, rows, now_ms);
 	if (rc != 0)
 		return rc;
 	last_good_keeper_changed(&r->keeper);
-	r->quarantined = quarantined;
+	p->quarantined = quarantined;
 	shrink_guard_passed(&r->guard, usable_before, usable, accept);
-	publisher_log(p, LOG_INFO, "database", quarantined);
+	publisher_log(p, LOG_INFO, "database");
 	return 0;
 }
 
@@ -154,7 +154,7 @@ static void tell_state(struct reload *r)
 {
 	gauge_set(&r->counters.is_failing, r->failure.lasts);
 	gauge_set(&r->counters.is_held, r->guard.holds);
-	gauge_set(&r->counters.quarantined, r->quarantined);
+	gauge_set(&r->counters.quarantined, r->publisher.quarantined);
 }
 
 static enum accept who_accepts(const struct reload *r, uint64_t now_ms)
@@ -216,10 +216,11 @@ void reload_now(struct reload *r, uint64_t now_ms)
 static int start_from_database(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
 {
 	struct route_rows rows;
+	size_t quarantined;
 	int rc;
 
 	store_set_patience(r->store, RELOAD_PATIENCE_MS);
-	rc = read_store(r, true, &rows, &r->quarantined, error);
+	rc = read_store(r, true, &rows, &quarantined, error);
 	store_set_patience(r->store, STORE_BUSY_TIMEOUT_MS);
 	r->pending = rc == -EBUSY;
 	if (rc != 0)
@@ -228,7 +229,8 @@ static int start_from_database(struct reload *r, uint64_t now_ms, char error[STO
 	route_rows_done(&rows);
 	if (rc != 0)
 		return db_error(error, rc, "cannot make a table: %s", strerror(-rc));
-	publisher_log(&r->publisher, LOG_INFO, "database", r->quarantined);
+	r->publisher.quarantined = quarantined;
+	publisher_log(&r->publisher, LOG_INFO, "database");
 	last_good_keeper_save(&r->keeper, &r->publisher.rows, now_ms);
 	return 0;
 }
@@ -253,7 +255,7 @@ static int start(struct reload *r, uint64_t now_ms, char error[STORE_ERROR_MAX])
 	route_rows_done(&rows);
 	if (rc != 0)
 		return db_error(error, rc, "cannot make a table: %s", strerror(-rc));
-	publisher_log(&r->publisher, strcmp(source, "none") == 0 ? LOG_ERROR : LOG_WARN, source, 0);
+	publisher_log(&r->publisher, strcmp(source, "none") == 0 ? LOG_ERROR : LOG_WARN, source);
 	return 0;
 }
 

@@ -721,6 +721,7 @@ static void an_address_that_is_taken(void **state)
 	make_db(f, 3);
 	add_service(f, port, "'myapp',0,0");
 	add_service(f, other, "'myapp',0,0");
+	sql(f->scratch, "UPDATE backends SET port = 70000 WHERE id = 'b0'");
 	start(f);
 	assert_int_equal(f->table->service_count, 2);
 	assert_true(listens(other));
@@ -728,10 +729,12 @@ static void an_address_that_is_taken(void **state)
 	pass(f, 20000);
 	assert_int_equal(said(f, "event=listen_failed"), 1);
 	assert_int_equal(f->published, 1);
-	/* It is tried again, and then there without a change of the database. */
+	/* It is tried again, and then there without a change of the database, whose bad row is
+	 * still bad. */
 	close(fd);
 	until_published(f, 2);
 	assert_int_equal(f->table->service_count, 3);
+	assert_int_equal(said(f, "usable=2 quarantined=1 services=3 source=listener"), 1);
 	assert_true(listens(port));
 	pass(f, 20000);
 	assert_int_equal(f->published, 2);

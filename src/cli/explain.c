@@ -57,8 +57,9 @@ static int take_flags(const struct arguments *a)
 	const char *region = arguments_value(a, "region");
 	region_id id;
 
-	if (app != NULL && strlen(app) > APP_NAME_MAX)
-		return wrong("--app is longer than an app's name can be", app);
+	/* As the API has it; "" is the variable's way to say that there is none. */
+	if (app != NULL && (*app == '\0' || strlen(app) > APP_NAME_MAX))
+		return wrong("--app takes the name of an app, 1 to 64 bytes", app);
 	if (db != NULL && *db == '\0')
 		return wrong("--db needs the name of a file", NULL);
 	if (region != NULL && region_intern(region, &id) != 0)

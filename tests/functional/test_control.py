@@ -377,6 +377,16 @@ def test_explain_without_limits_of_clients(pair, up, cli):
     assert not [line for line in cli("explain", BR).splitlines() if line.startswith("limits ")]
 
 
+def test_explain_refuses_what_is_no_app_whoever_would_be_asked(pair, db, up, cli):
+    """An app has a name: without --app the question is about any."""
+    up()
+    for app in ("", "a" * 65):
+        said = {cli("explain", BR, "--app", app, *more, status=2)
+                for more in ([], ["--offline"], ["--db", db.path])}
+        assert len(said) == 1 and "--app takes" in said.pop()
+    assert asked(cli, "explain", BR)["winner"] == "sa-1"
+
+
 def test_explain_says_what_it_asked(pair, db, up, cli, path):
     up()
     assert f"the proxy that runs, at {path}" in cli("explain", BR)

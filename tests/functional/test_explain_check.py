@@ -112,7 +112,7 @@ def test_hostile_rows_drive_no_terminal_and_break_no_json(world):
 @pytest.mark.parametrize("args", [
     [], ["300.1.1.1"], ["1.2.3.4:80"], ["10.0.0.0/8"], [BR, US], [BR, "--db"], [BR, "--db="],
     [BR, "--region", "a/b"], [BR, "--region", ""], [BR, "--region", "r" * 33],
-    [BR, "--app", "a" * 65], [BR, "-x"], [BR, "--jsn"]])
+    [BR, "--app", "a" * 65], [BR, "--app", ""], [BR, "--app="], [BR, "-x"], [BR, "--jsn"]])
 def test_wrong_arguments_of_explain(world, args):
     done = run_cli("explain", *args, db=world)
     assert done.returncode == 2 and not done.stdout

@@ -7,7 +7,8 @@
  * the queues of the sockets, which both have.
  *
  * The old process may die at any moment too. What it has handed over by then is used; its
- * connections are gone, so what it counted is given back.
+ * connections are gone, so what it counted is given back. It may even die while it holds this one
+ * still (successor.c), so its death sends SIGCONT, which is nothing to a process that runs.
  *
  * Several generations may drain at one time. Each has a link to the newest: when a process retires
  * it passes the links of its own predecessors on. So there is one list, in the process that serves,
@@ -19,9 +20,11 @@
 #include "control/listeners.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +53,13 @@ void predecessor_find(struct runner *r)
 	};
 
 	r->takeover_link = handover_take_variable();
+	/* Before HELLO, so before it can come to stopping this one. Here and not by who starts it:
+	 * an exec that gains a capability would forget it. The thread whose end counts is the one
+	 * that started this process: the control thread, which ends with the process. It is taken
+	 * back only in predecessors_free(), since how late the old one may still stop this one is
+	 * known to nobody. */
+	if (r->takeover_link >= 0)
+		(void)prctl(PR_SET_PDEATHSIG, SIGCONT);
 	if (r->takeover_link >= 0 && handover_send(r->takeover_link, &m) != 0) {
 		close(r->takeover_link); /* it is gone already: this is a start like any other */
 		r->takeover_link = -1;
@@ -379,6 +389,9 @@ void predecessors_free(struct runner *r)
 {
 	struct predecessors *p = &r->predecessors;
 
+	/* SIGCONT takes back a SIGSTOP that has been sent and not obeyed yet, as a debugger sends
+	 * it when it attaches; and the leak sanitizer is one, at the end of the process. */
+	(void)prctl(PR_SET_PDEATHSIG, 0);
 	for (unsigned i = 0; i < p->count; i++) {
 		close(p->all[i].link);
 		close(p->all[i].own_fd);

@@ -10,7 +10,8 @@
  * never accept. One that is only late may be about to say that it accepts while its time runs out
  * here, and then ending it would end clients. So it is stopped first (SIGSTOP), and then listened
  * to once more: it says ACCEPTING before it accepts, so either it has said so, and is let go on, or
- * it has no client and never will. */
+ * it has no client and never will. Should this process die in between, the kernel lets the new one
+ * go on (predecessor.c), and that serves. */
 #include "cli/successor.h"
 
 #include "base/clock.h"

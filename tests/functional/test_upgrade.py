@@ -25,12 +25,17 @@ from test_api import LOOPBACK, Api
 LONG = dict(EDGEPROXY_HARD_STOP_AFTER_SECS=3600, EDGEPROXY_SHUTDOWN_TIMEOUT_SECS=1)
 
 
-def alive(pid):
+def process_state(pid):
+    """Its letter of /proc/PID/stat; "": there is none."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+            return file.read().rsplit(")", 1)[1].split()[0]
     except OSError:
-        return False
+        return ""
+
+
+def alive(pid):
+    return process_state(pid) not in ("", "Z", "X")
 
 
 class Generations:
@@ -472,25 +477,70 @@ def test_the_old_one_is_told_to_stop_when_the_new_one_accepts(db, generations, p
     assert g.proxy.log.find("retired") and not g.proxy.log.find("upgrade_failed")
 
 
+@contextlib.contextmanager
+def one_more_in_the_group(proxy):
+    """As long as there is one whose parent lives, the kernel does not send a process group SIGHUP
+    and SIGCONT at the death of a parent: where a service manager runs proxies, it never does."""
+    sleeper = subprocess.Popen(["sleep", "1000"], process_group=proxy.pid, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
 @pytest.mark.concurrency
-def test_the_old_one_is_killed_in_the_middle(db, start, peer, port):
-    """The new one serves, with the sockets if it had been given them by then."""
+@pytest.mark.parametrize("held", [False, True], ids=["runs", "held"])
+def test_the_old_one_is_killed_in_the_middle(db, start, peer, port, held):
+    """The new one serves, with the sockets if it had been given them by then; also where it is
+    stopped, as the old one stops it when it comes late, but lives no more to decide about it."""
     db.add("sa-1", peer(Identity, "sa-1"))
     proxy = start(EDGEPROXY_LISTEN_ADDR=port(), **LONG)
     addr = proxy.addr
     mark = proxy.mark()
-    proxy.kill(signal.SIGUSR2)
-    new = int(proxy.wait_event("upgrade_started", since=mark)["successor"])
-    proxy.process.kill()
-    proxy.process.wait()
-    try:
-        proxy.wait_event("ready", since=mark)
-        assert proxy.label(BR, to=addr) == "sa-1"
-    finally:
-        os.kill(new, signal.SIGTERM)
-        until(lambda: not alive(new), "the end of the new process")
-        proxy.log.join()
-        proxy.stopped = True
+    with one_more_in_the_group(proxy):
+        proxy.kill(signal.SIGUSR2)
+        new = int(proxy.wait_event("upgrade_started", since=mark)["successor"])
+        if held:
+            proxy.wait_event("table_loaded", since=mark)  # the new one's: it is well under way
+            os.kill(new, signal.SIGSTOP)
+            until(lambda: process_state(new) == "T", "a new process that is held")
+        proxy.process.kill()
+        proxy.process.wait()
+        try:
+            proxy.wait_event("ready", since=mark)
+            assert proxy.label(BR, to=addr) == "sa-1"
+        finally:
+            os.kill(new, signal.SIGTERM)
+            os.kill(new, signal.SIGCONT)  # a failure leaves nobody behind
+            until(lambda: not alive(new), "the end of the new process")
+    proxy.log.join()
+    proxy.stopped = True
+
+
+def test_who_is_past_its_own_upgrade_stays_stopped_when_the_one_before_dies(db, generations, peer):
+    """What lets a new process go on when its parent dies (SIGCONT) is over by then: it would undo
+    the stop of a debugger that attaches."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    g = generations()
+    with g.proxy.connect(BR, to=g.addr) as first, one_more_in_the_group(g.proxy):
+        assert wire.read_line(first) == "sa-1"
+        g.upgrade()
+        with g.proxy.connect(BR, to=g.addr) as second:
+            assert wire.read_line(second) == "sa-1"
+            g.upgrade()
+            os.kill(g.pids[1], signal.SIGSTOP)
+            until(lambda: process_state(g.pids[1]) == "T", "a stopped process")
+            g.proxy.process.kill()
+            g.proxy.process.wait()
+            stays = process_state(g.pids[1])
+            os.kill(g.pids[1], signal.SIGCONT)
+            assert stays == "T"
+            second.sendall(b"still here")
+            assert wire.read_exactly(second, 10) == b"still here"
+        g.stop()
+    g.proxy.log.join()
+    g.proxy.stopped = True
 
 
 def children(pid):

@@ -79,14 +79,14 @@ void live_release(struct live *l, uint32_t slot);
  * set and cleared by one owner, in any thread; a slot given to another backend has none. Before its
  * owners start, the control thread may set what an earlier process has seen. */
 enum live_fault_bit {
-#define LIVE_FAULT(name, word) LIVE_FAULT_##name,
+#define LIVE_FAULT(name, word, help) LIVE_FAULT_##name,
 #include "route/live_fault.def"
 #undef LIVE_FAULT
 	LIVE_FAULTS
 };
 
 enum live_fault {
-#define LIVE_FAULT(name, word) LIVE_##name = 1 << LIVE_FAULT_##name,
+#define LIVE_FAULT(name, word, help) LIVE_##name = 1 << LIVE_FAULT_##name,
 #include "route/live_fault.def"
 #undef LIVE_FAULT
 };

@@ -44,7 +44,7 @@ void live_set_fault(struct live *l, uint32_t slot, enum live_fault fault, bool o
 const char *live_fault_word(unsigned bit)
 {
 	static const char *const words[] = {
-#define LIVE_FAULT(name, word) word,
+#define LIVE_FAULT(name, word, help) word,
 #include "route/live_fault.def"
 #undef LIVE_FAULT
 	};

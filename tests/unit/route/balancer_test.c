@@ -208,6 +208,24 @@ static void test_exclusions(void **state)
 	tried_done(&tried);
 }
 
+/* None is taken for another, and none has another word as a reason than it has as a fault. */
+static void test_each_fault_is_a_reason(void **state)
+{
+	struct fixture *f = *state;
+	struct balancer_query q = query("", "sa");
+	const struct backend *b;
+
+	add(f, row_with("one", "sa", 1, 1, 10), "");
+	make(f, "sa");
+	b = backend(f, "one");
+	for (unsigned bit = 0; bit < LIVE_FAULTS; bit++) {
+		live_set_fault(f->live, b->slot, 1U << bit, true);
+		assert_string_equal(exclusion_word(balancer_judge(f->table, b, &q).exclusion),
+		                    live_fault_word(bit));
+		live_set_fault(f->live, b->slot, 1U << bit, false);
+	}
+}
+
 /* Panic does not believe suspicions; a backend's own word it does. */
 static void test_panic_and_statements(void **state)
 {
@@ -856,6 +874,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_terms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exclusions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_each_fault_is_a_reason, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_panic_and_statements, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nearest_region_goes_first, setup, teardown),

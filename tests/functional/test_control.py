@@ -617,6 +617,22 @@ def test_bash_completes_ids_and_never_runs_them(pair, db, peer, up, tmp_path, pa
     assert silent in ([], [""])
 
 
+@pytest.mark.skipif(not shutil.which("fish"), reason="not installed: fish")
+def test_fish_completes_commands_and_options(tmp_path):
+    file = tmp_path / "script"
+    file.write_text(run_cli("completion", "fish").stdout)
+
+    def offered(line):
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", 'source $argv[1]; complete -C $argv[2]', file, line],
+            env={**os.environ, "HOME": str(tmp_path)}, check=True, capture_output=True, text=True)
+        return {row.split("\t")[0] for row in done.stdout.splitlines()}
+
+    assert command_names() <= offered("edgeproxy ")
+    assert offered("edgeproxy sessions --l") == {"--limit"}
+    assert {"bash", "zsh", "fish"} <= offered("edgeproxy completion ")
+
+
 def test_the_manual_has_every_command_option_and_signal():
     manual = ROOT / "docs" / "man" / "edgeproxy.8"
     text = manual.read_text()

@@ -119,13 +119,13 @@ def test_nothing_is_sent_twice_once_there_is_an_answer(db, start, peer, second, 
     assert second.accepted == 0
 
 
-def test_a_clean_end_is_an_answer(db, start, peer, second):
+def test_a_clean_end_is_an_answer(db, start, peer, second, relay_mode):
     class Hello(Identity):
         def script(self, sock):
             pass
 
     db.add("first", peer(Hello, ""), **FIRST)
-    proxy = start()
+    proxy = start(EDGEPROXY_RELAY_MODE=relay_mode)
     with proxy.connect(BR) as sock:
         assert wire.read_all(sock) == b""
     session = proxy.wait_session()

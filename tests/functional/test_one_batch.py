@@ -149,9 +149,8 @@ def test_a_reset_after_no_word_is_no_end(serve, any_relay_mode):
     assert proxy.wait_session()["reason"] == "client-reset"
 
 
-@pytest.mark.parametrize("mode", ["copy", "auto"])
-def test_first_bytes_go_once_when_answer_and_reset_come_together(serve, mode):
-    proxy, backend = serve(Puppet, mode)
+def test_first_bytes_go_once_when_answer_and_reset_come_together(serve, any_relay_mode):
+    proxy, backend = serve(Puppet, any_relay_mode)
     sock = proxy.connect(BR)
     theirs = backend.take()
     sock.sendall(b"pay 100;")
@@ -164,13 +163,13 @@ def test_first_bytes_go_once_when_answer_and_reset_come_together(serve, mode):
     assert (session["reason"], session["bytes_in"]) == ("client-reset", "8")
 
 
-def test_a_reset_of_the_backend_before_is_not_the_next_ones(db, start, peer):
+def test_a_reset_of_the_backend_before_is_not_the_next_ones(db, start, peer, any_relay_mode):
     """The first bytes find the first backend gone, and its reset is still in the batch when the
     second is being connected to."""
     first = peer(Puppet)
     db.add("first", first, region="sa")
     db.add("second", peer(Echo), region="us")
-    proxy = start(EDGEPROXY_WORKERS=1)
+    proxy = start(EDGEPROXY_WORKERS=1, EDGEPROXY_RELAY_MODE=any_relay_mode)
     with proxy.connect(BR) as sock:
         theirs = first.take()
         with one_batch(proxy):
@@ -291,11 +290,10 @@ def test_messages_of_one_batch_arrive_whole_and_where_they_belong(serve, any_rel
         assert wire.read_all(sock) == b""
 
 
-@pytest.mark.parametrize("mode", ["copy", "auto"])
-def test_a_message_for_a_receiver_that_is_gone(serve, mode):
+def test_a_message_for_a_receiver_that_is_gone(serve, any_relay_mode):
     """It is read before the batch tells of the reset, and written after it has happened; what the
     receiver said before it went reaches the sender."""
-    proxy, backend = serve(Puppet, mode)
+    proxy, backend = serve(Puppet, any_relay_mode)
     sock = proxy.connect(BR)
     theirs = backend.take()
     greeted(sock, theirs)
@@ -307,11 +305,10 @@ def test_a_message_for_a_receiver_that_is_gone(serve, mode):
     assert proxy.wait_session()["reason"] == "server-reset"
 
 
-@pytest.mark.parametrize("mode", ["copy", "auto"])
-def test_a_message_is_held_while_the_other_way_fails(serve, mode):
+def test_a_message_is_held_while_the_other_way_fails(serve, any_relay_mode):
     """The client is behind when the backend resets, so nobody has read that yet. One event tells
     that the client has sent something, which is held, and that it takes bytes again."""
-    proxy, backend = serve(Puppet, mode, EDGEPROXY_SERVER_TIMEOUT_MS=NEVER_MS,
+    proxy, backend = serve(Puppet, any_relay_mode, EDGEPROXY_SERVER_TIMEOUT_MS=NEVER_MS,
                            EDGEPROXY_CLIENT_TIMEOUT_MS=NEVER_MS)
     sock = proxy.connect(BR)
     theirs = backend.take()

@@ -118,11 +118,12 @@ def test_the_time_in_the_queue_is_no_success(db, start, peer):
         waiter.close()
 
 
-def test_a_reset_before_the_first_byte_counts_where_nothing_is_sent_twice(db, start, peer):
+def test_a_reset_before_the_first_byte_counts_where_nothing_is_sent_twice(db, start, peer,
+                                                                          relay_mode):
     first = peer(ResetAfterRequest)
     db.add("first", first, **FIRST)
     db.add("second", peer(Identity, "second"))
-    proxy = start(**LONG, EDGEPROXY_RETRY_ON="conn-failure")
+    proxy = start(**LONG, EDGEPROXY_RETRY_ON="conn-failure", EDGEPROXY_RELAY_MODE=relay_mode)
     for _ in range(3):
         with proxy.connect(BR) as sock, pytest.raises(ConnectionResetError):
             sock.sendall(b"request")
@@ -131,11 +132,11 @@ def test_a_reset_before_the_first_byte_counts_where_nothing_is_sent_twice(db, st
     serve(proxy, 5)
 
 
-def test_a_reset_after_the_first_byte_is_no_failure(db, start, peer):
+def test_a_reset_after_the_first_byte_is_no_failure(db, start, peer, relay_mode):
     first = peer(ResetAfterAnswer, b"answer", wait=True)
     db.add("first", first, **FIRST)
     db.add("second", peer(Identity, "second"))
-    proxy = start(**LONG)
+    proxy = start(**LONG, EDGEPROXY_RELAY_MODE=relay_mode)
     for _ in range(10):
         with proxy.connect(BR) as sock:
             assert sock.recv(100) == b"answer"

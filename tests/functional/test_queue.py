@@ -229,10 +229,10 @@ def test_a_client_that_leaves_gives_its_place_up(full, how):
         sock.close()
 
 
-def test_a_client_that_has_asked_and_ended_its_side_still_waits(db, start, peer, held):
+def test_a_client_that_has_asked_and_ended_its_side_still_waits(db, start, peer, held, relay_mode):
     backend = peer(EchoOnce, "sa-1")
     db.add("sa-1", backend, soft_limit=1, hard_limit=1)
-    proxy = start(EDGEPROXY_LOG_LEVEL="debug")
+    proxy = start(EDGEPROXY_LOG_LEVEL="debug", EDGEPROXY_RELAY_MODE=relay_mode)
     holder = held.enter_context(proxy.connect(BR))
     until(lambda: backend.open == 1, "the only place taken")
     waiting = Waiters(proxy, held).add()

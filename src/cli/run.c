@@ -12,6 +12,7 @@
 #include "cli/runner.h"
 #include "cli/start.h"
 #include "cli/successor.h"
+#include "cli/successor_process.h"
 #include "control/notify.h"
 #include "control/status.h"
 
@@ -304,7 +305,7 @@ int run_main(void)
 
 	fill_standard_fds();
 	r.signal_fd = open_signals(); /* SIGUSR1 ends who does not expect it: soon */
-	r.path = successor_path();
+	r.path = successor_process_path();
 	predecessor_find(&r);
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;

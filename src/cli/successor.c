@@ -17,45 +17,21 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/predecessor.h"
+#include "cli/successor_process.h"
 #include "control/listeners.h"
 #include "control/notify.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* The descriptor that a new process finds its link at. */
-#define LINK_FD 3
 /* One tick may write for so long. */
 #define SLICE_MS 5
-/* A process that has hung up has so long to say with which status it ends, and one that is to stop
- * has so long until it has. */
-#define EXIT_PATIENCE_MS 200
-
-const char *successor_path(void)
-{
-	static char path[PATH_MAX];
-	const char *called = (const char *)(uintptr_t)getauxval(AT_EXECFN);
-	char cwd[PATH_MAX];
-
-	/* The name by which it was called, not the file that this was: a link to the present
-	 * version is followed anew. */
-	if (called == NULL || *called == '\0')
-		called = "/proc/self/exe";
-	if (*called == '/' || getcwd(cwd, sizeof(cwd)) == NULL ||
-	    snprintf(path, sizeof(path), "%s/%s", cwd, called) >= (int)sizeof(path))
-		snprintf(path, sizeof(path), "%s", called);
-	return path;
-}
+/* What was refused for want of memory is tried again after so long. */
+#define RETRY_NS 10000000
 
 bool successor_starts(const struct runner *r)
 {
@@ -68,44 +44,6 @@ bool successor_serves(const struct runner *r)
 }
 
 /* ---- when it fails ---- */
-
-static void pause_ms(long ms)
-{
-	const struct timespec pause = {.tv_nsec = ms * 1000000};
-
-	nanosleep(&pause, NULL);
-}
-
-/* waitpid() with some patience: its pid; 0: nothing has become of it; -1: it is none of this one's.
- */
-static pid_t wait_for_it(const struct successor *s, int *ret_status)
-{
-	pid_t done = 0;
-
-	for (int i = 0; i < EXIT_PATIENCE_MS && done == 0; i++) {
-		done = waitpid(s->pid, ret_status, WNOHANG);
-		if (done == 0)
-			pause_ms(1);
-	}
-	return done;
-}
-
-/* How the new process ended; it is ended if need be, at once unless it ends by itself. */
-static void end_process(struct successor *s, bool ends, char why[64])
-{
-	int status = 0;
-	pid_t done = ends ? wait_for_it(s, &status) : waitpid(s->pid, &status, WNOHANG);
-
-	if (done == 0) {
-		kill(s->pid, SIGKILL);
-		(void)waitpid(s->pid, &status, 0);
-		snprintf(why, 64, "it was ended");
-	} else if (done > 0 && WIFSIGNALED(status)) {
-		snprintf(why, 64, "signal %s", sigabbrev_np(WTERMSIG(status)));
-	} else {
-		snprintf(why, 64, "exit status %d", done > 0 ? WEXITSTATUS(status) : -1);
-	}
-}
 
 static const char *stage(const struct successor *s)
 {
@@ -148,8 +86,10 @@ static void forget(struct successor *s)
 
 static void go_on_accepting(struct runner *r)
 {
+	static const struct timespec pause = {.tv_nsec = RETRY_NS};
+
 	while (crew_resume(r->crew) != 0)
-		pause_ms(10);
+		nanosleep(&pause, NULL);
 }
 
 /* Takes everything back. ends: the new process has hung up. */
@@ -157,10 +97,10 @@ static void take_back(struct runner *r, const char *error, bool ends)
 {
 	struct successor *s = &r->successor;
 	bool paused = s->state == SUCCESSOR_PAUSING || s->state == SUCCESSOR_TAKING;
-	char ended[64] = "";
+	char ended[SUCCESSOR_PROCESS_END_MAX] = "";
 
 	if (s->pid > 0)
-		end_process(s, ends, ended);
+		successor_process_end(s->pid, ends, ended);
 	log_failed(s, error, ended);
 	/* It may have accepted and connected before it died. */
 	if (s->own_fd >= 0)
@@ -178,61 +118,6 @@ static void fail(struct runner *r, int err)
 }
 
 /* ---- the start ---- */
-
-/* The environment of this process and the number of the link. Freed by the caller, but not the
- * strings. */
-static char **environment(char *link)
-{
-	size_t count = 0;
-	char **copy;
-
-	while (environ[count] != NULL)
-		count++;
-	copy = calloc(count + 2, sizeof(*copy));
-	if (copy == NULL)
-		return NULL;
-	for (size_t i = 0, kept = 0; i <= count; i++) {
-		/* It says for which process the manager's watchdog is, and that was this one. */
-		if (environ[i] == NULL)
-			copy[kept++] = link;
-		else if (strncmp(environ[i], "WATCHDOG_PID=", 13) != 0)
-			copy[kept++] = environ[i];
-	}
-	return copy;
-}
-
-static int spawn(struct runner *r, int link)
-{
-	char command[] = "run", variable[64], *argv[] = {(char *)(uintptr_t)r->path, command, NULL};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t defaults;
-	char **env;
-	int err;
-
-	snprintf(variable, sizeof(variable), HANDOVER_VARIABLE "=%d", LINK_FD);
-	env = environment(variable);
-	if (env == NULL)
-		return -ENOMEM;
-	/* The signals that this process obeys stay blocked in the new one, which blocks them as
-	 * well: whoever signals all processes that there are must not end one that has just begun.
-	 */
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	sigaddset(&defaults, SIGXFSZ);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attributes);
-	err = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);
-	if (err == 0) {
-		posix_spawnattr_setsigdefault(&attributes, &defaults);
-		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-		err = posix_spawn(&r->successor.pid, r->path, &actions, &attributes, argv, env);
-	}
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	free(env);
-	return -err;
-}
 
 /* Why there can be none, or NULL. */
 static const char *refusal(const struct runner *r)
@@ -265,11 +150,10 @@ void successor_start(struct runner *r)
 	err = handover_pair(ends);
 	if (err == 0) {
 		s->link = ends[0];
-		err = spawn(r, ends[1]);
+		err = successor_process_start(r->path, ends[1], &s->pid);
 		close(ends[1]);
 	}
 	if (err != 0) {
-		s->pid = 0;
 		log_failed(s, strerror(-err), NULL);
 		forget(s);
 		return;
@@ -523,31 +407,16 @@ static int listen_to_it(struct runner *r, uint64_t now_ms)
 	return err == -EAGAIN ? 0 : err;
 }
 
-/* Stops it where it is, and returns when it has stopped or ended (how it ended is left for
- * end_process()), or when it takes too long. */
-static void hold_still(const struct successor *s)
-{
-	siginfo_t news = {0};
-
-	(void)kill(s->pid, SIGSTOP);
-	for (int i = 0; i < EXIT_PATIENCE_MS && news.si_pid == 0; i++) {
-		if (waitid(P_PID, (id_t)s->pid, &news, WSTOPPED | WEXITED | WNOHANG | WNOWAIT) != 0)
-			return;
-		if (news.si_pid == 0)
-			pause_ms(1);
-	}
-}
-
 /* It is given up, unless it accepts by now: then it stays, for its clients are nobody else's. */
 static void give_up(struct runner *r, const char *error, uint64_t now_ms)
 {
 	struct successor *s = &r->successor;
 
 	if (s->state == SUCCESSOR_TAKING) {
-		hold_still(s);
+		successor_process_hold(s->pid);
 		(void)listen_to_it(r, now_ms);
 		if (successor_serves(r)) {
-			kill(s->pid, SIGCONT);
+			successor_process_let_go(s->pid);
 			return;
 		}
 	}

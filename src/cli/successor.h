@@ -15,9 +15,6 @@
 /* A retired process tells what its sessions have learnt no more often than this. */
 #define SUCCESSOR_NEWS_MS 1000
 
-/* At the very start: where the program is, for successor_start(). Never NULL. */
-const char *successor_path(void);
-
 /* SIGUSR2. What goes wrong is logged, now or later, and leaves this process as it was. */
 void successor_start(struct runner *r);
 /* What is to be done next. */

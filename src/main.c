@@ -9,11 +9,11 @@
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
 #include "cli/plan.h"
-#include "cli/run.h"
 #include "cli/sessions.h"
 #include "cli/status.h"
 #include "cli/top.h"
 #include "config/config.h"
+#include "daemon/run.h"
 
 #include <stdio.h>
 #include <string.h>

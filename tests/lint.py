@@ -35,6 +35,9 @@ MAY_INCLUDE = {
     "registry": {"base", "net", "config", "geo", "route", "control", "http"},
     "recorder": {"base", "net", "geo", "route", "proxy"},
     "api": _DATA | {"control", "proxy", "explain", "http", "registry", "recorder"},
+    "daemon": _DATA | {"control", "proxy", "health", "api"},
+    "plan": {"base", "net", "geo", "route"},
+    "cli": _DATA | {"control", "explain", "http", "api", "plan"},
 }
 
 

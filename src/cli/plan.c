@@ -1,9 +1,9 @@
 /* `edgeproxy plan FILE.sql`. The proxy is asked once, over the control socket, for its clients of
  * the last hours and for what is true of its backends; everything else happens here, in a process
- * of its own: the database is copied to memory, the SQL is run on the copy (cli/plan_sql.h), both
+ * of its own: the database is copied to memory, the SQL is run on the copy (plan/plan_sql.h), both
  * are read by the code that the proxy reads with, and the same clients are decided upon twice
- * (cli/plan_compare.h). So the proxy, its database and its clients notice nothing, whatever the SQL
- * says.
+ * (plan/plan_compare.h). So the proxy, its database and its clients notice nothing, whatever the
+ * SQL says.
  *
  * The settings that decisions rest on (region, app, listen address, country database, path of the
  * database) are those of the proxy that answered, not of this command's environment. */
@@ -15,11 +15,11 @@
 #include "cli/control_path.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
-#include "cli/plan_compare.h"
 #include "cli/plan_report.h"
-#include "cli/plan_sql.h"
 #include "control/row_reader.h"
 #include "geo/special.h"
+#include "plan/plan_compare.h"
+#include "plan/plan_sql.h"
 #include "route/live.h"
 
 #include <errno.h>

@@ -3,8 +3,8 @@
 #define CLI_PLAN_REPORT_H
 
 #include "base/check.h"
-#include "cli/plan_input.h"
-#include "cli/plan_result.h"
+#include "plan/plan_input.h"
+#include "plan/plan_result.h"
 
 #include <stdbool.h>
 #include <stddef.h>

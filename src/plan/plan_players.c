@@ -4,7 +4,7 @@
  *
  * Turns are shuffled, because clients do not come sorted, but always alike: a plan that is asked
  * for twice says the same twice. */
-#include "cli/plan_players.h"
+#include "plan/plan_players.h"
 
 #include "base/rng.h"
 

@@ -1,7 +1,7 @@
 /* The table, the place, the admission and the choice come from the code that the proxy runs; what
  * is made here is only what control/services.c and the health threads would have made: services
  * without sockets, and the marks in live. */
-#include "cli/plan_world.h"
+#include "plan/plan_world.h"
 
 #include "route/access.h"
 #include "route/panic.h"

@@ -1,7 +1,7 @@
 /* SQL that somebody wants tried: run on a copy of the routing database in memory, where it can harm
  * nobody. One thread. */
-#ifndef CLI_PLAN_SQL_H
-#define CLI_PLAN_SQL_H
+#ifndef PLAN_PLAN_SQL_H
+#define PLAN_PLAN_SQL_H
 
 #include "base/check.h"
 

@@ -1,5 +1,5 @@
 /* Who decides how often, and with what load; and which clients are of one class. */
-#include "cli/plan_players.h"
+#include "plan/plan_players.h"
 
 #include "geo/special.h"
 #include "plan_fixture.h"

@@ -5,7 +5,7 @@
  * It trusts nothing of the program, which may be any file by now; it never decides whether the new
  * process is to be held, let go or ended. Should this process die while it holds the new one still,
  * the kernel lets that go on (predecessor.c). */
-#include "cli/successor_process.h"
+#include "daemon/successor_process.h"
 
 #include "control/handover.h"
 

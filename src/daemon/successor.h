@@ -1,10 +1,10 @@
 /* An upgrade, seen from the old process: it starts the program at its own path anew and hands over
  * to it, step by step, while it serves. Control thread. See control/handover.h. */
-#ifndef CLI_SUCCESSOR_H
-#define CLI_SUCCESSOR_H
+#ifndef DAEMON_SUCCESSOR_H
+#define DAEMON_SUCCESSOR_H
 
 #include "base/check.h"
-#include "cli/runner.h"
+#include "daemon/runner.h"
 
 #include <stdbool.h>
 

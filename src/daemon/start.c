@@ -4,14 +4,14 @@
  *
  * It trusts the configuration to have been checked, and the predecessor of an upgrade to keep
  * serving until it is told. */
-#include "cli/start.h"
+#include "daemon/start.h"
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cli/predecessor.h"
 #include "control/activation.h"
 #include "control/notify.h"
 #include "control/status.h"
+#include "daemon/predecessor.h"
 #include "geo/special.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* One of the two worlds of a plan: a table made from rows, with what is true of the backends beside
  * them, in which clients are decided upon without a worker. One thread. */
-#ifndef CLI_PLAN_WORLD_H
-#define CLI_PLAN_WORLD_H
+#ifndef PLAN_PLAN_WORLD_H
+#define PLAN_PLAN_WORLD_H
 
 #include "base/check.h"
-#include "cli/plan_input.h"
+#include "plan/plan_input.h"
 #include "route/policy.h"
 #include "route/table.h"
 

@@ -1,7 +1,7 @@
 /* The backends of a plan are those that have a row on either side: a change may bring some and take
  * some away. They are sorted by id, so that a decision can name one by its index and both sides
  * mean the same. */
-#include "cli/plan_result.h"
+#include "plan/plan_result.h"
 
 #include <errno.h>
 #include <stdlib.h>

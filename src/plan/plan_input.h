@@ -1,8 +1,8 @@
 /* What a plan compares, as plain data: the rows of the routing database as they are and as they
  * would be, the clients of now, and what is true of the backends beside their rows. Whoever fills
  * it in owns all that it points to. */
-#ifndef CLI_PLAN_INPUT_H
-#define CLI_PLAN_INPUT_H
+#ifndef PLAN_PLAN_INPUT_H
+#define PLAN_PLAN_INPUT_H
 
 #include "geo/geo_db.h"
 #include "net/addr.h"

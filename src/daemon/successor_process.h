@@ -1,8 +1,8 @@
 /* The process that an upgrade starts, as its parent deals with it: where its program is, its start,
  * how it is held still, its end. What the two say to each other is successor.c's. Control thread:
  * the kernel tells a process of the end of the thread that started it. */
-#ifndef CLI_SUCCESSOR_PROCESS_H
-#define CLI_SUCCESSOR_PROCESS_H
+#ifndef DAEMON_SUCCESSOR_PROCESS_H
+#define DAEMON_SUCCESSOR_PROCESS_H
 
 #include "base/check.h"
 

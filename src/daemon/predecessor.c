@@ -13,7 +13,7 @@
  * Several generations may drain at one time. Each has a link to the newest: when a process retires
  * it passes the links of its own predecessors on. So there is one list, in the process that serves,
  * and it does not matter in which order they end. */
-#include "cli/predecessor.h"
+#include "daemon/predecessor.h"
 
 #include "base/clock.h"
 #include "base/log.h"

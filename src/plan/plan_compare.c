@@ -10,11 +10,11 @@
  * Who moves is not asked of single decisions, which swap places among equals, but of classes of
  * clients that have the same place and rights on both sides: what a backend has less of one class
  * than before has moved, to those who have more of it. */
-#include "cli/plan_compare.h"
+#include "plan/plan_compare.h"
 
 #include "base/hash.h"
-#include "cli/plan_players.h"
-#include "cli/plan_world.h"
+#include "plan/plan_players.h"
+#include "plan/plan_world.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Two worlds and what moves between them: shares, limits, scores, bindings, and that nothing moves
  * where nothing has changed. */
-#include "cli/plan_compare.h"
+#include "plan/plan_compare.h"
 
 #include "plan_fixture.h"
 #include "route/live.h"

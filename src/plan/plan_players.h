@@ -1,12 +1,12 @@
 /* The clients of a plan as players of a game in which both worlds are played through: who decides
  * how often, when, and with what load. One thread. */
-#ifndef CLI_PLAN_PLAYERS_H
-#define CLI_PLAN_PLAYERS_H
+#ifndef PLAN_PLAN_PLAYERS_H
+#define PLAN_PLAN_PLAYERS_H
 
 #include "base/check.h"
-#include "cli/plan_input.h"
-#include "cli/plan_result.h"
-#include "cli/plan_world.h"
+#include "plan/plan_input.h"
+#include "plan/plan_result.h"
+#include "plan/plan_world.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,17 +4,17 @@
  * replaced (successor.c) and its last session has ended.
  *
  * No client's byte ever passes through here, and nothing here can make one wait. */
-#include "cli/run.h"
+#include "daemon/run.h"
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cli/predecessor.h"
-#include "cli/runner.h"
-#include "cli/start.h"
-#include "cli/successor.h"
-#include "cli/successor_process.h"
 #include "control/notify.h"
 #include "control/status.h"
+#include "daemon/predecessor.h"
+#include "daemon/runner.h"
+#include "daemon/start.h"
+#include "daemon/successor.h"
+#include "daemon/successor_process.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* Starting the running proxy; see run.c for what it does then. */
-#ifndef CLI_START_H
-#define CLI_START_H
+#ifndef DAEMON_START_H
+#define DAEMON_START_H
 
 #include "base/check.h"
-#include "cli/runner.h"
+#include "daemon/runner.h"
 
 #include <stdint.h>
 

@@ -3,7 +3,7 @@
  * PRAGMAs, functions that load code); limits and a hard ceiling of the heap bound what it takes,
  * and a progress handler how long. So the worst that a file can do is to be refused, with the
  * number of its line. */
-#include "cli/plan_sql.h"
+#include "plan/plan_sql.h"
 
 #include <errno.h>
 #include <stdbool.h>

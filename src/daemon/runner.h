@@ -1,7 +1,7 @@
 /* What the parts of the running proxy's composition (run.c, successor.c, predecessor.c) share. The
  * control thread only. */
-#ifndef CLI_RUNNER_H
-#define CLI_RUNNER_H
+#ifndef DAEMON_RUNNER_H
+#define DAEMON_RUNNER_H
 
 #include "api/api.h"
 #include "base/check.h"

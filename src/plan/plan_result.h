@@ -1,10 +1,10 @@
 /* What a plan says, as plain data: how much would move from where to where, country by country and
  * backend by backend. Points into the input that it was made for. One thread. */
-#ifndef CLI_PLAN_RESULT_H
-#define CLI_PLAN_RESULT_H
+#ifndef PLAN_PLAN_RESULT_H
+#define PLAN_PLAN_RESULT_H
 
 #include "base/check.h"
-#include "cli/plan_input.h"
+#include "plan/plan_input.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* A child of an upgrade with scripts in the program's place: what it finds at its start, that it
  * can be held still and let go on, and how its end is told. */
-#include "cli/successor_process.h"
+#include "daemon/successor_process.h"
 
 #include "control/handover.h"
 

@@ -3,7 +3,7 @@
 #define UNIT_CLI_PLAN_FIXTURE_H
 
 #include "../route/rows_fixture.h"
-#include "cli/plan_input.h"
+#include "plan/plan_input.h"
 
 /* The input is for all apps, from sa. */
 static inline void plan_fixture_init(struct route_rows rows[PLAN_SIDES], struct plan_input *input)

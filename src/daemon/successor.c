@@ -12,14 +12,14 @@
  * to once more: it says ACCEPTING before it accepts, so either it has said so, and is let go on, or
  * it has no client and never will. Should this process die in between, the kernel lets the new one
  * go on (predecessor.c), and that serves. */
-#include "cli/successor.h"
+#include "daemon/successor.h"
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cli/predecessor.h"
-#include "cli/successor_process.h"
 #include "control/listeners.h"
 #include "control/notify.h"
+#include "daemon/predecessor.h"
+#include "daemon/successor_process.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* An upgrade, seen from the new process: what it takes over from the old one, and how it deals with
  * those that still drain. Control thread. See control/handover.h for the conversation. */
-#ifndef CLI_PREDECESSOR_H
-#define CLI_PREDECESSOR_H
+#ifndef DAEMON_PREDECESSOR_H
+#define DAEMON_PREDECESSOR_H
 
 #include "base/check.h"
-#include "cli/runner.h"
+#include "daemon/runner.h"
 
 /* The old one may take so long for any answer. */
 #define PREDECESSOR_PATIENCE_MS 60000

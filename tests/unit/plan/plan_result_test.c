@@ -1,5 +1,5 @@
 /* The backends of a plan: those of either side, once, with what is known of them now. */
-#include "cli/plan_result.h"
+#include "plan/plan_result.h"
 
 #include "plan_fixture.h"
 

@@ -79,13 +79,15 @@ static int set_attributes(posix_spawnattr_t *attributes)
 
 static int set_actions(posix_spawn_file_actions_t *actions)
 {
-	int err = posix_spawn_file_actions_addchdir_np(actions, "/");
+	/* Copies of the proxy's sockets go first: while there are any, one that a worker closes
+	 * lives on. */
+	int err = posix_spawn_file_actions_addclosefrom_np(actions, 3);
 
+	if (err == 0)
+		err = posix_spawn_file_actions_addchdir_np(actions, "/");
 	for (int fd = 0; fd < 3 && err == 0; fd++)
 		err = posix_spawn_file_actions_addopen(actions, fd, "/dev/null",
 		                                       fd == 0 ? O_RDONLY : O_WRONLY, 0);
-	if (err == 0)
-		err = posix_spawn_file_actions_addclosefrom_np(actions, 3);
 	return err;
 }
 

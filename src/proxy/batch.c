@@ -1,5 +1,5 @@
 /* Messages lie one behind the other, each at the beginning of a cache line. The batch knows nothing
- * of sessions: one that ends while its turn is served is freed only behind the batch (worker.c). */
+ * of sessions: one that ends while its turn is served is freed only behind the batch (loop.c). */
 #include "proxy/batch.h"
 
 #include <errno.h>

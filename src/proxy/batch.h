@@ -5,8 +5,8 @@
  * that play ping-pong, 7 % with 1,000.
  *
  * Nothing overtakes: whatever is not a plain message (a large one, an end, a failure, a connection
- * to be made) goes behind what is held, and a session holds one message at most; session.c sees to
- * both. Nothing is held once the events of a turn are served.
+ * to be made) goes behind what is held, and a session holds one message at most; tunnel.c and
+ * dispatch.c see to both. Nothing is held once the events of a turn are served.
  *
  * The worker's thread only. */
 #ifndef PROXY_BATCH_H

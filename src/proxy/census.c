@@ -6,6 +6,7 @@
  * whether the list of censuses is empty. */
 #include "proxy/census.h"
 
+#include "proxy/closing.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
 
@@ -258,6 +259,7 @@ void census_turn(struct worker *w)
 			break;
 		looks++;
 		deeds += look_at(part->census, list_entry(node, struct session, node));
+		closing_run(w); /* who asked for ends is told when they are over */
 	}
 	atomic_fetch_add_explicit(&part->census->seen, looks, memory_order_relaxed);
 	if (!over)

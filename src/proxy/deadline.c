@@ -1,5 +1,5 @@
-/* One timer a session. In other states it is set to what the state waits for; a relaying session
- * waits for several things at once, and the timer is set to the earliest. Activity moves that
+/* One timer a session. A relaying session waits for several things at once, and the timer is set to
+ * the earliest; any other state waits for one, and sets it itself. Activity moves that
  * without touching the timer: when it fires too early, it is armed anew. */
 #include "proxy/deadline.h"
 

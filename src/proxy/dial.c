@@ -345,7 +345,7 @@ bool dial_event(struct session *s, uint32_t events)
 	} else if ((events & EPOLLOUT) == 0) {
 		return false;
 	} else {
-		err = opening_send_header(&s->dial->opening);
+		err = -opening_send_header(&s->dial->opening);
 	}
 	if (err != 0) {
 		fail_and_go_on(s, err);

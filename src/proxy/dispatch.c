@@ -1,12 +1,14 @@
 /* From what happens to the state whose business it is: greeting.c HEADER, dial.c DIAL, waiting.c
- * QUEUE, tunnel.c RELAY and ABORT. Where one state's work is done and the next begins with another
- * file's, they are put together here, so that no state knows those behind it. */
+ * QUEUE, tunnel.c RELAY and ABORT. A state calls only those that stand below it (tunnel, greeting,
+ * dial, waiting); where a step leads up, from QUEUE back to DIAL and from DIAL to RELAY, it is
+ * taken here. */
 #include "proxy/dispatch.h"
 
 #include "proxy/closing.h"
 #include "proxy/dial.h"
 #include "proxy/greeting.h"
 #include "proxy/mail.h"
+#include "proxy/places.h"
 #include "proxy/session.h"
 #include "proxy/tunnel.h"
 #include "proxy/waiting.h"
@@ -33,6 +35,12 @@ void dispatch_start(struct worker *w, int fd, const struct endpoint *peer, struc
 		session_close(s, CLOSE_RESOURCES);
 	else
 		greeting_start(s);
+	closing_run(w);
+}
+
+void dispatch_held(struct worker *w)
+{
+	tunnel_deliver_held(w);
 	closing_run(w);
 }
 
@@ -93,9 +101,10 @@ void dispatch_event(struct session *s, unsigned side, uint32_t events)
 {
 	struct worker *w = s->worker;
 
-	/* What is no plain message of a relaying session goes behind those that are held. */
+	/* What is no plain message of a relaying session goes behind those that are held, and
+	 * finds free what their sessions had if they have ended. */
 	if (s->state != SESSION_RELAY || (events & ~(EPOLLIN | EPOLLOUT)) != 0)
-		tunnel_deliver_held(w);
+		dispatch_held(w);
 	if (s->state != SESSION_CLOSED && !is_stale(s, side)) {
 		note_events(&s->end[side], events);
 		serve_event(s, side, events);
@@ -131,12 +140,6 @@ void dispatch_timer(struct timer *t, uint64_t now_ms)
 	closing_run(w);
 }
 
-void dispatch_held(struct worker *w)
-{
-	tunnel_deliver_held(w);
-	closing_run(w);
-}
-
 void dispatch_places(struct worker *w)
 {
 	for (int i = 0; i < DISPATCH_PLACES_A_TURN; i++) {
@@ -150,6 +153,16 @@ void dispatch_places(struct worker *w)
 	}
 	/* Without memory for a message, when all places are next offered. */
 	(void)!mail_places(w);
+}
+
+void dispatch_offer(struct timer *t, uint64_t now_ms)
+{
+	struct worker *w = list_entry(t, struct worker, offer_all);
+
+	places_offer_all(w);
+	dispatch_places(w);
+	if (w->waiting != 0)
+		timer_arm(&w->timers, t, now_ms + WAITING_RETRY_MS);
 }
 
 void dispatch_bulk(struct worker *w)

@@ -26,6 +26,8 @@ void dispatch_timer(struct timer *t, uint64_t now_ms);
 void dispatch_held(struct worker *w);
 /* Sessions of this worker have been given places. */
 void dispatch_places(struct worker *w);
+/* The timer of a worker with waiting sessions: places are offered to all. */
+void dispatch_offer(struct timer *t, uint64_t now_ms);
 /* The first session that waits for a turn with its bulk has it. */
 void dispatch_bulk(struct worker *w);
 

@@ -18,7 +18,6 @@
 #include "proxy/places.h"
 #include "proxy/session.h"
 #include "proxy/sweep.h"
-#include "proxy/waiting.h"
 #include "proxy/worker.h"
 
 #include <errno.h>
@@ -77,16 +76,6 @@ static void read_mail(struct worker *w)
 		}
 		free(mail);
 	}
-}
-
-static void offer_all(struct timer *t, uint64_t now_ms)
-{
-	struct worker *w = list_entry(t, struct worker, offer_all);
-
-	places_offer_all(w);
-	dispatch_places(w);
-	if (w->waiting != 0)
-		timer_arm(&w->timers, t, now_ms + WAITING_RETRY_MS);
 }
 
 static void serve(struct worker *w, const struct epoll_event *event)
@@ -185,7 +174,7 @@ static void turn(struct worker *w)
 		sweep_turn(w);
 	if (!list_empty(&w->censuses))
 		census_turn(w);
-	closing_run(w);
+	CHECK(list_empty(&w->closing)); /* whoever closes sessions has seen to it */
 	free_dead(w);
 }
 
@@ -257,7 +246,7 @@ int loop_init(struct worker *w, const struct worker_shared *shared, uint64_t see
 	timer_wheel_init(&w->timers, clock_now_ms());
 	timer_wheel_on(&w->timers, WORKER_TIMER_SESSION, dispatch_timer);
 	timer_wheel_on(&w->timers, WORKER_TIMER_LISTENER, listener_timer);
-	timer_wheel_on(&w->timers, WORKER_TIMER_OFFER, offer_all);
+	timer_wheel_on(&w->timers, WORKER_TIMER_OFFER, dispatch_offer);
 	timer_init(&w->offer_all, WORKER_TIMER_OFFER);
 	w->tcp = (struct tcp_options){
 		.keepalive_secs = (uint32_t)c->tcp_keepalive_secs,

@@ -42,7 +42,8 @@ struct mail {
 /* A reference is taken. */
 MUST_CHECK int mail_table(struct worker *w, struct table *table);
 MUST_CHECK int mail_geo(struct worker *w, struct geo_db *geo);
-/* Another worker hands over a client, with its reference to the service. */
+/* Another worker hands over a client, with its reference to the service; where that fails, both are
+ * still the caller's. */
 MUST_CHECK int mail_client(struct worker *w, int fd, const struct endpoint *peer,
                            struct service *service);
 /* Look over the sessions: backends are gone or down. */

@@ -19,15 +19,15 @@ static struct endpoint destination(const struct session *s, const struct endpoin
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
-	struct endpoint own = s->service->listen;
+	struct endpoint own;
 
 	if (dst != NULL)
 		return *dst;
 	if (s->service->send_proxy != 0 &&
 	    getsockname(s->end[CLIENT].fd, (struct sockaddr *)&sa, &len) == 0 &&
-	    endpoint_from_sockaddr((struct sockaddr *)&sa, &own) != 0)
-		own = s->service->listen;
-	return own;
+	    endpoint_from_sockaddr((struct sockaddr *)&sa, &own) == 0)
+		return own;
+	return s->service->listen;
 }
 
 void opening_init(struct opening *o, struct session *s, const struct endpoint *dst)
@@ -124,8 +124,8 @@ int opening_send_header(struct opening *o)
 		return 0;
 	n = send(o->session->end[BACKEND].fd, header, len, MSG_NOSIGNAL);
 	if (n < 0)
-		return errno;
-	return (size_t)n == len ? 0 : EIO;
+		return -errno;
+	return (size_t)n == len ? 0 : -EIO;
 }
 
 /* Sends what of the first bytes the backend has not been sent. 0, or -errno of its socket. */
@@ -164,15 +164,14 @@ enum opening_result opening_pass(struct opening *o, int *ret_err)
 		case -ENODATA:
 			return OPENING_FULL;
 		case -ENOMEM:
-			session_close(s, CLOSE_RESOURCES);
-			return OPENING_KEPT;
+			return OPENING_NO_MEMORY;
 		default:
-			*ret_err = -err;
+			*ret_err = err;
 			return OPENING_CLIENT_FAILED;
 		}
 		err = send_first(o);
 		if (err != 0) {
-			*ret_err = -err;
+			*ret_err = err;
 			return OPENING_BACKEND_FAILED;
 		}
 		if (o->first->from < o->first->to)

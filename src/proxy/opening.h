@@ -30,7 +30,7 @@ struct opening {
 
 /* dst is where a PROXY header of the client says that it meant to go; NULL: there was none. */
 void opening_init(struct opening *o, struct session *s, const struct endpoint *dst);
-/* Frees what is kept. */
+/* Frees what is kept, and counts what of it the backend was sent (counters.bytes). */
 void opening_done(struct opening *o);
 
 /* How many of the client's first bytes the backend has been sent. */
@@ -49,20 +49,20 @@ MUST_CHECK int opening_pack(struct opening *o, struct first_bytes *ret_first);
 MUST_CHECK int opening_note_packed(struct opening *o, size_t sent);
 
 /* The header, unless it went with the first packet: the backend's socket has just been connected,
- * so its send buffer is empty and the whole header fits; anything else is a failed connect. 0 or an
- * errno. */
+ * so its send buffer is empty and the whole header fits; anything else is a failed connect. 0 or
+ * -errno. */
 MUST_CHECK int opening_send_header(struct opening *o);
 
 enum opening_result {
-	OPENING_KEPT, /* all that there is has been passed on, and is kept; or the session is closed
-	               */
+	OPENING_KEPT, /* all that there is has been passed on, and is kept */
 	OPENING_FULL, /* there is more than is kept, or nothing is gained by waiting: commit */
 	OPENING_CLIENT_FAILED,
 	OPENING_BACKEND_FAILED,
+	OPENING_NO_MEMORY,
 };
 
-/* Passes the client's first bytes on and keeps them, RELAY_CHUNK_BYTES at most. *ret_err: the errno
- * of what failed. */
+/* Passes the client's first bytes on and keeps them, RELAY_CHUNK_BYTES at most. *ret_err: the
+ * -errno of the end that has failed. */
 MUST_CHECK enum opening_result opening_pass(struct opening *o, int *ret_err);
 /* Nothing will be sent again: what the backend has not taken yet becomes the tail of the client's
  * direction. */

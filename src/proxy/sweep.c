@@ -3,6 +3,7 @@
  * yet goes to another one and never knows. */
 #include "proxy/sweep.h"
 
+#include "proxy/closing.h"
 #include "proxy/deadline.h"
 #include "proxy/dial.h"
 #include "proxy/session.h"
@@ -63,5 +64,6 @@ void sweep_turn(struct worker *w)
 		if (node == NULL)
 			return;
 		ended += look_at(list_entry(node, struct session, node));
+		closing_run(w);
 	}
 }

@@ -218,10 +218,13 @@ static void pass_first(struct session *s)
 		commit(s);
 		break;
 	case OPENING_CLIENT_FAILED:
-		end_failed(s, CLIENT, err);
+		end_failed(s, CLIENT, -err);
 		break;
 	case OPENING_BACKEND_FAILED:
-		end_failed(s, BACKEND, err);
+		end_failed(s, BACKEND, -err);
+		break;
+	case OPENING_NO_MEMORY:
+		session_close(s, CLOSE_RESOURCES);
 		break;
 	}
 }

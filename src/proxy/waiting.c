@@ -1,6 +1,6 @@
 /* Waiting for a place. A session that waits holds its client and nothing else: no place, no backend
  * socket, no buffer; what the client sends stays in its socket, but for first bytes that were taken
- * off it for a backend that failed (dial.h). */
+ * off it for a backend that failed (opening.h). */
 #include "proxy/waiting.h"
 
 #include "proxy/access_log.h"
@@ -115,6 +115,7 @@ struct session *waiting_take(struct worker *w, uint32_t *ret_slot)
 	if (waiter == NULL)
 		return NULL;
 	q = list_entry(waiter, struct waiting, waiter);
+	CHECK(q->session->state == SESSION_QUEUE);
 	stop(q);
 	return q->session;
 }

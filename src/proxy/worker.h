@@ -57,7 +57,7 @@ struct worker {
 	/* Read by other workers, to find one with less to do; includes clients on their way here.
 	 */
 	_Alignas(64) atomic_uint load;
-	/* Read by the control thread: accepts no more; after worker_post_stop() it has accepted all
+	/* Read by the control thread: accepts no more; after mail_stop() it has accepted all
 	 * that was queued. */
 	atomic_bool stopped;
 

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 import wire
-from harness import BINARY, BR, ROOT, US, base_env, run_cli, until
+from harness import BINARY, BR, ROOT, US, base_env, http_connection, run_cli, until
 from peers import Blackhole, Echo, Identity
 from test_upgrade import generations  # noqa: F401
 
@@ -216,6 +216,23 @@ def test_many_are_ended_by_a_filter_that_was_confirmed(pair, up, cli):
         assert all(was_reset(sock) for sock in theirs) and all(alive(sock) for sock in mine)
         assert asked(cli, "sessions", "end", "--all", "--yes")["ended"] == 3
         until(lambda: asked(cli, "status")["sessions"]["now"] == 0, "nobody is left")
+
+
+def test_who_is_told_that_sessions_are_ended_finds_none(pair, up, path):
+    """More than once, for the answer and the ends are two threads' work."""
+    proxy = up()
+    asking = http_connection(f"unix:{path}")
+
+    def ask(method, route):
+        asking.request(method, route)
+        with asking.getresponse() as response:
+            return json.load(response)
+
+    for _ in range(40):
+        with contextlib.ExitStack() as stack:
+            hold(proxy, stack, BR, 30)
+            assert ask("DELETE", "/api/v1/sessions?all=true")["ended"] == 30
+            assert ask("GET", "/api/v1/status")["sessions"]["now"] == 0
 
 
 def test_sessions_that_dial_or_wait_are_ended_too(db, peer, up, cli):

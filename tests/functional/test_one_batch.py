@@ -59,10 +59,10 @@ def serve(db, start, peer):
 
 # What the kernel says
 
-def threads(proxy):
-    """[(state, how often it went to sleep)] of each thread of the proxy."""
+def threads(pid):
+    """[(state, how often it went to sleep)] of each thread of a process."""
     seen = []
-    for task in Path(f"/proc/{proxy.pid}/task").iterdir():
+    for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):  # a thread that has just ended
             fields = dict(line.split(":\t", 1) for line in
                           (task / "status").read_text().splitlines() if ":\t" in line)
@@ -70,11 +70,11 @@ def threads(proxy):
     return seen
 
 
-def is_idle(proxy):
+def is_idle(pid):
     """Has it done all that there was to do? Its threads sleep, and slept between two looks."""
-    before = threads(proxy)
+    before = threads(pid)
     time.sleep(0.01)
-    return threads(proxy) == before and all(state == "S" for state, _ in before)
+    return threads(pid) == before and all(state == "S" for state, _ in before)
 
 
 def tcp_fields(local, remote):
@@ -121,10 +121,10 @@ def send_and_wait(sock, data, flags=0):
 @contextlib.contextmanager
 def one_batch(proxy):
     """What happens within is one batch of events for the proxy."""
-    until(lambda: is_idle(proxy), "a proxy with nothing to do")
+    until(lambda: is_idle(proxy.pid), "a proxy with nothing to do")
     proxy.kill(signal.SIGSTOP)
     try:
-        until(lambda: all(state == "T" for state, _ in threads(proxy)), "a stopped proxy")
+        until(lambda: all(state == "T" for state, _ in threads(proxy.pid)), "a stopped proxy")
         yield
     finally:
         proxy.kill(signal.SIGCONT)
@@ -143,7 +143,7 @@ def test_a_reset_after_no_word_is_no_end(serve, any_relay_mode):
     proxy, backend = serve(Puppet, any_relay_mode)
     sock = proxy.connect(BR)
     theirs = backend.take()
-    until(lambda: is_idle(proxy), "a proxy with nothing to do")
+    until(lambda: is_idle(proxy.pid), "a proxy with nothing to do")
     wire.reset(sock)
     assert wire.read_to_reset(theirs) == b""
     assert proxy.wait_session()["reason"] == "client-reset"
@@ -317,9 +317,9 @@ def test_a_message_is_held_while_the_other_way_fails(serve, any_relay_mode):
     while unread(theirs) == 0:  # pieces of less than a read: it is no bulk
         send_and_wait(theirs, b"x" * 20000)
         sent += 20000
-        until(lambda: is_idle(proxy), "a proxy with nothing to do")
+        until(lambda: is_idle(proxy.pid), "a proxy with nothing to do")
     reset_and_wait(theirs)
-    until(lambda: is_idle(proxy), "a proxy with nothing to do")
+    until(lambda: is_idle(proxy.pid), "a proxy with nothing to do")
     got = 0
     with one_batch(proxy):
         send_and_wait(sock, b"more, please")
@@ -327,6 +327,46 @@ def test_a_message_is_held_while_the_other_way_fails(serve, any_relay_mode):
             got += len(sock.recv(1 << 16))
     assert got + len(wire.read_to_reset(sock)) == sent
     assert proxy.wait_session()["reason"] == "server-reset"
+
+
+# A session that ends in the middle of another one's event: what it had is free for that one
+
+def test_its_place_is_free(db, start, peer):
+    """What it has sent is passed on before the next event is served, and finds its backend gone."""
+    puppets = peer(Puppet), peer(Puppet)
+    for id, puppet in zip(("x", "y"), puppets):
+        db.add(id, puppet, soft_limit=1, hard_limit=1)
+    proxy = start(EDGEPROXY_WORKERS=1, EDGEPROXY_RELAY_MODE="copy", EDGEPROXY_QUEUE_MAX=0)
+    ends = proxy.connect(BR)
+    until(lambda: any(puppet.accepted for puppet in puppets), "a backend that was chosen")
+    its = next(puppet for puppet in puppets if puppet.accepted)
+    theirs = its.take()
+    greeted(ends, theirs)
+    with proxy.connect("200.160.2.4") as goes_on:
+        refusing = next(puppet for puppet in puppets if puppet is not its).take()
+        with one_batch(proxy):
+            send_and_wait(ends, b"into the void")
+            reset_and_wait(refusing)
+            reset_and_wait(theirs)
+        assert wire.read_to_reset(ends) == b""
+        greeted(goes_on, its.take())
+    its_end = proxy.wait_session(lambda e: e["client"].startswith(BR))
+    assert its_end["reason"] == "server-reset"
+
+
+def test_its_client_is_within_the_limit(serve):
+    proxy, backend = serve(Puppet, "copy", EDGEPROXY_CLIENT_MAX_CONN=1)
+    ends = proxy.connect(BR)
+    theirs = backend.take()
+    greeted(ends, theirs)
+    with socket.create_connection(proxy.addr, timeout=PATIENCE_SECS) as comes:
+        source = (BR, 777)
+        with one_batch(proxy):
+            send_and_wait(ends, b"into the void")
+            send_and_wait(comes, wire.header(2, source, wire.same_family(source, proxy.addr)))
+            reset_and_wait(theirs)
+        greeted(comes, backend.take())
+        ends.close()
 
 
 # With a kernel that is set up for it, in a namespace of its own

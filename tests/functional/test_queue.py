@@ -372,7 +372,7 @@ def test_a_request_that_was_taken_waits_though_its_client_has_ended(db, start, p
         proxy.wait_event("queued")
         if ends == "while":
             end_and_wait(sock)
-            until(lambda: is_idle(proxy), "a proxy that knows of it")
+            until(lambda: is_idle(proxy.pid), "a proxy that knows of it")
         holder.close()
         place.close()
         theirs = second.take()

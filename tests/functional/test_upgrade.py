@@ -21,6 +21,7 @@ import wire
 from harness import BINARY, BR, PATIENCE_SECS, US, PortHolder, join_addr, run_cli, split_addr, until
 from peers import Blackhole, Identity
 from test_api import LOOPBACK, Api
+from test_one_batch import is_idle
 
 LONG = dict(EDGEPROXY_HARD_STOP_AFTER_SECS=3600, EDGEPROXY_SHUTDOWN_TIMEOUT_SECS=1)
 
@@ -489,20 +490,31 @@ def one_more_in_the_group(proxy):
         sleeper.wait()
 
 
-@pytest.mark.concurrency
-@pytest.mark.parametrize("held", [False, True], ids=["runs", "held"])
-def test_the_old_one_is_killed_in_the_middle(db, start, peer, port, held):
+def child_of(pid):
+    """The process that a proxy has started; None when there is none."""
+    found = [int(child) for children in Path(f"/proc/{pid}/task").glob("*/children")
+             for child in children.read_text().split()]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("held", [pytest.param(False, id="runs", marks=pytest.mark.concurrency),
+                                  pytest.param(True, id="held")])
+def test_the_old_one_is_killed_in_the_middle(db, start, peer, port, tmp_path, monkeypatch, held):
     """The new one serves, with the sockets if it had been given them by then; also where it is
     stopped, as the old one stops it when it comes late, but lives no more to decide about it."""
     db.add("sa-1", peer(Identity, "sa-1"))
+    path = binary_to_replace(tmp_path, monkeypatch)
     proxy = start(EDGEPROXY_LISTEN_ADDR=port(), **LONG)
     addr = proxy.addr
     mark = proxy.mark()
+    if held:  # the new one gets as far as to ask the old one, which does not answer
+        replace(path, script=f'#!/bin/sh\nkill -STOP $PPID\nexec {BINARY} "$@"\n')
     with one_more_in_the_group(proxy):
         proxy.kill(signal.SIGUSR2)
-        new = int(proxy.wait_event("upgrade_started", since=mark)["successor"])
+        new = until(lambda: child_of(proxy.pid), "a new process")
         if held:
-            proxy.wait_event("table_loaded", since=mark)  # the new one's: it is well under way
+            until(lambda: os.readlink(f"/proc/{new}/exe") == str(BINARY) and is_idle(new),
+                  "a new process that waits for an answer")
             os.kill(new, signal.SIGSTOP)
             until(lambda: process_state(new) == "T", "a new process that is held")
         proxy.process.kill()

@@ -1,7 +1,7 @@
-/* The world of a simulation. It does for a client what proxy/dial.c and proxy/waiting.c do, with
- * happenings on the agenda in the place of sockets, timers and mail. The control thread's tick, its
- * health checks and its new tables are happenings as well; workers get a table a few milliseconds
- * apart, so that decisions are made by old tables too.
+/* The world of a simulation. It does for a client what dial.c, waiting.c and places.c of proxy/ do,
+ * with happenings on the agenda in the place of sockets, timers and mail. The control thread's
+ * tick, its health checks and its new tables are happenings as well; workers get a table a few
+ * milliseconds apart, so that decisions are made by old tables too.
  *
  * Two thirds of a world are turmoil: backends fail and come back, rows change. Then it calms down:
  * everything is repaired, and what is still wrong afterwards is a fault of ours. */

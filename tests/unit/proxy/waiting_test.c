@@ -137,6 +137,7 @@ static void a_full_queue(void **state)
 	assert_int_equal(c[0].s->state, SESSION_QUEUE);
 	assert_closed(&c[1], CLOSE_QUEUE_FULL);
 	assert_int_equal(f->w->waiting, 1);
+	assert_int_equal(counter_read(&f->w->counters.queued), 1); /* who waited */
 	client_close(&c[0]);
 	client_close(&c[1]);
 }

@@ -53,10 +53,8 @@ void waiting_join(struct waiting *q, const struct tried *tried, bool has_request
 		session_close(s, CLOSE_CLIENT_GONE);
 		return;
 	}
-	if (q->waiter.ticket == 0) {
-		counter_add(&w->counters.queued, 1);
+	if (q->waiter.ticket == 0)
 		q->deadline_ms = w->now_ms + c->queue_timeout_ms;
-	}
 	q->joined_ns = w->now_ns;
 	q->waiter.app = s->service->app;
 	q->waiter.tried = tried;
@@ -71,6 +69,8 @@ void waiting_join(struct waiting *q, const struct tried *tried, bool has_request
 	}
 	session_move(s, SESSION_QUEUE);
 	access_log_queued(s);
+	if (!s->queued)
+		counter_add(&w->counters.queued, 1);
 	s->queued = true;
 	q->in = true;
 	if (w->waiting++ == 0)

@@ -187,7 +187,7 @@ static void a_reset_of_the_client_is_told(void **state)
 	reset(g.client);
 	until(g.s->end[CLIENT].fd, 0);
 	assert_int_equal(opening_pass(&g.o, &err), OPENING_CLIENT_FAILED);
-	assert_int_equal(err, ECONNRESET);
+	assert_int_equal(err, -ECONNRESET);
 	assert_int_equal(g.s->state, SESSION_HEADER); /* not closed here */
 	g.client = dup(g.server);
 	rig_close(&g, 0);
@@ -204,7 +204,7 @@ static void a_failed_backend_costs_the_client_nothing(void **state)
 	reset(g.server);
 	until(g.s->end[BACKEND].fd, 0);
 	assert_int_equal(opening_pass(&g.o, &err), OPENING_BACKEND_FAILED);
-	assert_int_equal(err, ECONNRESET);
+	assert_int_equal(err, -ECONNRESET);
 	assert_int_equal(opening_sent(&g.o), 0);
 	g.server = dup(g.client);
 	next_backend(&g, tcp_pair);
@@ -427,11 +427,11 @@ static void a_header_that_does_not_go_is_a_failure(void **state)
 	g.f->service->send_proxy = 1;
 	reset(g.server);
 	until(g.s->end[BACKEND].fd, 0);
-	assert_int_equal(opening_send_header(&g.o), ECONNRESET);
+	assert_int_equal(opening_send_header(&g.o), -ECONNRESET);
 	g.server = dup(g.client);
 	next_backend(&g, tcp_pair);
 	stuff(g.s->end[BACKEND].fd);
-	assert_int_equal(opening_send_header(&g.o), EAGAIN);
+	assert_int_equal(opening_send_header(&g.o), -EAGAIN);
 	g.f->service->send_proxy = 0;
 	rig_close(&g, 0);
 }

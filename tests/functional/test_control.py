@@ -660,7 +660,7 @@ def test_the_manual_has_every_command_option_and_signal():
         for option in re.findall(r"^  --(\S+)", usage, re.M):
             assert re.search(rf"\bFl -{option}\b", text), (name, option)
     handled = set(re.findall(r"sigaddset\(&set, (SIG\w+)\)",
-                             (ROOT / "src" / "cli" / "run.c").read_text()))
+                             (ROOT / "src" / "daemon" / "run.c").read_text()))
     assert {"SIGTERM", "SIGHUP", "SIGUSR2"} <= handled
     for name in handled - {"SIGPIPE", "SIGCHLD"}:
         assert f"Dv {name}" in text, name

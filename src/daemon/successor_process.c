@@ -91,7 +91,8 @@ int successor_process_start(const char *path, int link, pid_t *ret_pid)
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attributes);
 	/* Until it has closed its copies, a socket that a worker closes lives on, and the worker
-	 * may be told of it: that is the first that it does, not left to the kernel at its exec. */
+	 * may be told of it: that is not left to the kernel at its exec, which may have to read
+	 * the program first. */
 	err = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);
 	if (err == 0)
 		err = posix_spawn_file_actions_addclosefrom_np(&actions, LINK_FD + 1);

@@ -79,8 +79,8 @@ static int set_attributes(posix_spawnattr_t *attributes)
 
 static int set_actions(posix_spawn_file_actions_t *actions)
 {
-	/* Copies of the proxy's sockets go first: while there are any, one that a worker closes
-	 * lives on. */
+	/* Copies of the proxy's sockets go before anything is opened: while there are any, one that
+	 * a worker closes lives on. */
 	int err = posix_spawn_file_actions_addclosefrom_np(actions, 3);
 
 	if (err == 0)

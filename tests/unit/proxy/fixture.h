@@ -7,6 +7,7 @@
 #ifndef PROXY_FIXTURE_H
 #define PROXY_FIXTURE_H
 
+#include "../base/aborts.h"
 #include "../route/rows_fixture.h"
 #include "base/log.h"
 #include "geo/special.h"
@@ -26,9 +27,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -319,28 +318,6 @@ static inline unsigned letters(struct worker *w)
 		free(m);
 	}
 	return count;
-}
-
-/* ---- what must not be done ---- */
-
-static inline void assert_aborts(void (*misuse)(void *arg), void *arg)
-{
-	int status;
-	pid_t pid = fork();
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct rlimit no_core = {0, 0};
-
-		setrlimit(RLIMIT_CORE, &no_core);
-		signal(SIGABRT, SIG_DFL);
-		close(2); /* the CHECK's line */
-		misuse(arg);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
 #endif

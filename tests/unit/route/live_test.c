@@ -2,12 +2,12 @@
  * threads, misuse that is caught. */
 #include "route/live.h"
 
+#include "../base/aborts.h"
 #include "route/limits.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -331,49 +329,32 @@ static void test_marks_end_with_the_slot(void **state)
 	assert_int_equal(live_outcomes(l, a).failures_in_a_row, 0);
 }
 
-static void release_below_zero(struct live *l)
+static void release_below_zero(void *arg)
 {
+	struct live *l = arg;
+
 	live_release(l, hold(l, "a"));
 }
 
-static void release_total_below_zero(struct live *l)
+static void release_total_below_zero(void *arg)
 {
-	live_release_total(l);
+	live_release_total(arg);
 }
 
-static void let_go_too_often(struct live *l)
+static void let_go_too_often(void *arg)
 {
+	struct live *l = arg;
 	uint32_t a = hold(l, "a");
 
 	live_let_go(l, a);
 	live_let_go(l, a);
 }
 
-static void assert_aborts(struct live *l, void (*misuse)(struct live *))
-{
-	int status;
-	pid_t pid = fork();
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		struct rlimit no_core = {0, 0};
-
-		setrlimit(RLIMIT_CORE, &no_core);
-		signal(SIGABRT, SIG_DFL);
-		close(2); /* the CHECK's line */
-		misuse(l);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), SIGABRT);
-}
-
 static void test_misuse_is_caught(void **state)
 {
-	assert_aborts(*state, release_below_zero);
-	assert_aborts(*state, release_total_below_zero);
-	assert_aborts(*state, let_go_too_often);
+	assert_aborts(release_below_zero, *state);
+	assert_aborts(release_total_below_zero, *state);
+	assert_aborts(let_go_too_often, *state);
 }
 
 enum { THREADS = 4, BACKENDS = 3, LIMIT = 7, TOTAL_LIMIT = 15, ROUNDS = 30000 };

@@ -33,7 +33,8 @@ FUNCTIONAL_TEST_LIMIT_S = 300  # of one test, and of the tests that it may run i
 CHAOS_LIMIT_S = 900
 FUNCTIONAL_AT_ONCE = CPUS + 1  # a functional test mostly waits, for a timeout that it is about
 FUNCTIONAL_FAILURES = 20  # more tell nothing new, and each may have waited for its patience to end
-REASON_LINES_MAX = 30  # of one failure, where all of them are named at the end
+REASON_LINES_MAX = 20  # of one failure, where all of them are named at the end
+GIST_MAX = 120  # characters of a reason beside its name
 
 RUNTIME = {
     "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1",
@@ -100,8 +101,8 @@ def say(text=""):
 
 
 def failed(what, why):
-    """To be named at the end, with the end of the reason: what was printed at its time is far away."""
-    told_at_the_end.append((what, "\n".join(why.strip().splitlines()[-REASON_LINES_MAX:])))
+    """To be named at the end: what was printed at its time is far away."""
+    told_at_the_end.append((what, why.strip()))
 
 
 def progress(text):
@@ -227,19 +228,15 @@ def unit_tests(variant, folder, prefix, env, word):
 def functional_tests(variant, folder, prefix, env, word, marker):
     report = folder / "functional.xml"
     report.unlink(missing_ok=True)
-    binary = folder / "edgeproxy"
-    if prefix:  # pytest starts the binary itself
-        binary = folder / "edgeproxy-wrapped"
-        binary.write_text(f'#!/bin/sh\nexec {" ".join(prefix)} {folder / "edgeproxy"} "$@"\n')
-        binary.chmod(0o755)
-    command = [sys.executable, "-m", "pytest", "tests/functional", "-v", "--tb=short", "-p",
+    # The binary that pytest starts inherits what the prefix sets.
+    command = [*prefix, sys.executable, "-m", "pytest", "tests/functional", "-v", "--tb=short", "-p",
                "no:cacheprovider", f"--junitxml={report}", f"--maxfail={FUNCTIONAL_FAILURES}",
                f"--timeout={FUNCTIONAL_TEST_LIMIT_S}", f"--numprocesses={FUNCTIONAL_AT_ONCE}"]
     command += ["-m", marker] if marker else []
     command += ["-k", word] if word else []
     say(f"{variant.name}: functional")
-    pytest = subprocess.Popen(command, cwd=ROOT, env={**env, "EDGEPROXY_BIN": str(binary)},
-                              stdin=subprocess.DEVNULL)
+    pytest = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL,
+                              env={**env, "EDGEPROXY_BIN": str(folder / "edgeproxy")})
     try:
         status = pytest.wait(FUNCTIONAL_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -361,6 +358,18 @@ def print_table(results):
             shown = "", ""
 
 
+def tell_failures():
+    """First all the names, a line each, then the reasons: who is shown only a part, as by a page of
+    a CI, still sees what failed."""
+    if told_at_the_end:
+        say()
+    for what, why in told_at_the_end:
+        gist = re.search(r"^E +(.*)", why, re.MULTILINE)  # what pytest says went wrong
+        say(f"FAILED {what}" + (f": {gist[1][:GIST_MAX]}" if gist else ""))
+    for what, why in told_at_the_end:
+        say("\n".join([f"\nwhy {what}:", *why.splitlines()[-REASON_LINES_MAX:]]))
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="./dev test", description=__doc__.split("\n", 1)[0])
     scope = parser.add_mutually_exclusive_group()
@@ -386,8 +395,7 @@ def main():
         results[name] = rows, time.monotonic() - began
         total = sum(rows.values(), total)
     print_table(results)
-    for what, why in told_at_the_end:
-        say(f"\nFAILED {what}\n{why}")
+    tell_failures()
     say(f"\n{total}")
     sys.exit(0 if total.passed > 0 and total.failed == 0 else 1)
 

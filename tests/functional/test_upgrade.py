@@ -66,12 +66,11 @@ class Generations:
         self.pids.append(int(took["pid"]))
         return self.newest
 
-    def fail(self, then=lambda pid: None):
-        """One that must fail; then(pid of the new process) makes it."""
+    def fail(self):
+        """One that must fail."""
         mark = self.proxy.mark()
         self.ask()
         started = self.proxy.wait_event("upgrade_started", since=mark)
-        then(int(started["successor"]))
         failed = self.proxy.wait_event("upgrade_failed", since=mark)
         assert not self.proxy.log.find("retired", since=mark)
         until(lambda: not alive(int(started["successor"])), "the end of the new process")
@@ -374,34 +373,68 @@ def test_a_configuration_that_is_wrong(db, generations, peer, tmp_path):
     assert g.proxy.label(BR, to=g.addr) == "sa-1"
 
 
+def child_of(pid):
+    """The process that a proxy has started; None when there is none."""
+    found = [int(child) for children in Path(f"/proc/{pid}/task").glob("*/children")
+             for child in children.read_text().split()]
+    return found[0] if found else None
+
+
+def start_one_that_waits(proxy, path):
+    """The pid of a new process that has asked the old one, which is stopped and does not answer.
+    path is what the proxy was started by."""
+    replace(path, script=f'#!/bin/sh\nkill -STOP $PPID\nexec {BINARY} "$@"\n')
+    proxy.kill(signal.SIGUSR2)
+    new = until(lambda: child_of(proxy.pid), "a new process")
+    until(lambda: os.readlink(f"/proc/{new}/exe") == str(BINARY) and is_idle(new),
+          "a new process that waits for an answer")
+    return new
+
+
 @pytest.mark.concurrency
-@pytest.mark.parametrize("step", ["start", "accepting"])
-def test_the_new_one_is_killed(db, generations, peer, step):
-    """Before it is ready; and at any later moment (whatever the timing, nothing is refused)."""
+def test_the_new_one_is_killed_before_it_is_ready(db, generations, peer, tmp_path, monkeypatch):
     db.add("sa-1", peer(Identity, "sa-1"))
+    path = binary_to_replace(tmp_path, monkeypatch)
     g = generations()
     with g.proxy.connect(BR) as sock:
         assert sock.recv(100) == b"sa-1\n"
-        if step == "start":
-            g.fail(lambda pid: os.kill(pid, signal.SIGKILL))
+        new = start_one_that_waits(g.proxy, path)
+        os.kill(new, signal.SIGKILL)
+        g.proxy.kill(signal.SIGCONT)
+        failed = g.proxy.wait_event("upgrade_failed")
+        assert (failed["stage"], failed["ended"]) == ("start", "signal KILL")
+        goes_on(g, sock, path)
+
+
+@pytest.mark.concurrency
+def test_the_new_one_is_killed_late(db, generations, peer, tmp_path, monkeypatch):
+    """Whatever the timing, nothing is refused."""
+    db.add("sa-1", peer(Identity, "sa-1"))
+    path = binary_to_replace(tmp_path, monkeypatch)
+    g = generations()
+    with g.proxy.connect(BR) as sock:
+        assert sock.recv(100) == b"sa-1\n"
+        g.ask()
+        pid = int(g.proxy.wait_event("upgrade_started")["successor"])
+        g.proxy.wait_event("took_over")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: g.proxy.log.find("retired") or g.proxy.log.find("upgrade_failed"), "an outcome")
+        if g.proxy.log.find("retired"):
+            # It was serving already: its end is that of any proxy. The old one only drains.
+            sock.sendall(b"still here")
+            assert wire.read_exactly(sock, 10) == b"still here"
         else:
-            mark = g.proxy.mark()
-            g.ask()
-            pid = int(g.proxy.wait_event("upgrade_started", since=mark)["successor"])
-            g.proxy.wait_event("took_over", since=mark)
-            os.kill(pid, signal.SIGKILL)
-            until(lambda: g.proxy.log.find("retired", since=mark)
-                  or g.proxy.log.find("upgrade_failed", since=mark), "an outcome")
-            if g.proxy.log.find("retired", since=mark):
-                # It was serving already: its end is that of any proxy. The old one only drains.
-                sock.sendall(b"still here")
-                assert wire.read_exactly(sock, 10) == b"still here"
-                return
-        sock.sendall(b"still here")
-        assert wire.read_exactly(sock, 10) == b"still here"
-        assert g.proxy.label(BR, to=g.addr) == "sa-1"
-        g.upgrade()
-        assert g.proxy.label(BR, to=g.addr) == "sa-1"
+            goes_on(g, sock, path)
+
+
+def goes_on(g, sock, path):
+    """The old one serves sock, which it has, and those who come, and can be upgraded."""
+    sock.sendall(b"still here")
+    assert wire.read_exactly(sock, 10) == b"still here"
+    assert g.proxy.label(BR, to=g.addr) == "sa-1"
+    replace(path, target=BINARY)
+    g.upgrade()
+    assert g.proxy.label(BR, to=g.addr) == "sa-1"
 
 
 # Of a message: see struct handover_message.
@@ -490,13 +523,6 @@ def one_more_in_the_group(proxy):
         sleeper.wait()
 
 
-def child_of(pid):
-    """The process that a proxy has started; None when there is none."""
-    found = [int(child) for children in Path(f"/proc/{pid}/task").glob("*/children")
-             for child in children.read_text().split()]
-    return found[0] if found else None
-
-
 @pytest.mark.parametrize("held", [pytest.param(False, id="runs", marks=pytest.mark.concurrency),
                                   pytest.param(True, id="held")])
 def test_the_old_one_is_killed_in_the_middle(db, start, peer, port, tmp_path, monkeypatch, held):
@@ -507,16 +533,14 @@ def test_the_old_one_is_killed_in_the_middle(db, start, peer, port, tmp_path, mo
     proxy = start(EDGEPROXY_LISTEN_ADDR=port(), **LONG)
     addr = proxy.addr
     mark = proxy.mark()
-    if held:  # the new one gets as far as to ask the old one, which does not answer
-        replace(path, script=f'#!/bin/sh\nkill -STOP $PPID\nexec {BINARY} "$@"\n')
     with one_more_in_the_group(proxy):
-        proxy.kill(signal.SIGUSR2)
-        new = until(lambda: child_of(proxy.pid), "a new process")
         if held:
-            until(lambda: os.readlink(f"/proc/{new}/exe") == str(BINARY) and is_idle(new),
-                  "a new process that waits for an answer")
+            new = start_one_that_waits(proxy, path)
             os.kill(new, signal.SIGSTOP)
             until(lambda: process_state(new) == "T", "a new process that is held")
+        else:
+            proxy.kill(signal.SIGUSR2)
+            new = until(lambda: child_of(proxy.pid), "a new process")
         proxy.process.kill()
         proxy.process.wait()
         try:
@@ -572,19 +596,18 @@ def test_the_access_log_is_rotated_while_the_new_one_starts(generations):
     chain.pids.append(born)
 
 
-def test_told_to_stop_in_the_middle(db, generations, peer):
+def test_told_to_stop_in_the_middle(db, generations, peer, tmp_path, monkeypatch):
     """Neither process is left."""
     db.add("sa-1", peer(Identity, "sa-1"))
+    path = binary_to_replace(tmp_path, monkeypatch)
     g = generations()
-    mark = g.proxy.mark()
-    g.ask()
-    new = int(g.proxy.wait_event("upgrade_started", since=mark)["successor"])
+    new = start_one_that_waits(g.proxy, path)
     g.proxy.kill(signal.SIGTERM)
-    g.proxy.wait_event("stopping", since=mark)
-    if g.proxy.log.find("retired", since=mark):
-        g.pids.append(new)
-        return
+    g.proxy.kill(signal.SIGCONT)
     assert g.proxy.wait_exit() == 0
+    failed = g.proxy.wait_event("upgrade_failed")
+    assert (failed["stage"], failed["error"]) == ("start", "this process was told to stop")
+    g.proxy.wait_event("stopping")
     until(lambda: not alive(new), "the end of the new process")
 
 

@@ -82,7 +82,7 @@ def test_rate(start, backend):
 
 
 def test_the_rate_recovers(start, backend):
-    proxy = start(EDGEPROXY_CLIENT_CONN_RATE=20, EDGEPROXY_CLIENT_CONN_BURST=1)
+    proxy = start(EDGEPROXY_CLIENT_CONN_RATE=1, EDGEPROXY_CLIENT_CONN_BURST=1)
     assert proxy.label(BR) == "sa-1"
     until(lambda: proxy.label(BR) == "", "too fast")
     until(lambda: proxy.label(BR) == "sa-1", "the next token")

@@ -222,7 +222,8 @@ def test_clients_leave_right_behind_their_header(db, start, peer):
     """Header and reset may be seen in one look; nobody connects to a backend for a dead client."""
     db.add("only", peer(Blackhole))
     proxy = start(EDGEPROXY_CONNECT_TIMEOUT_MS=3600000, EDGEPROXY_CONNECT_BUDGET_MS=3600000,
-                  EDGEPROXY_TCP_USER_TIMEOUT_MS=0, EDGEPROXY_WORKERS=1)
+                  EDGEPROXY_TCP_USER_TIMEOUT_MS=0, EDGEPROXY_WORKERS=1,
+                  EDGEPROXY_PROXY_HEADER_TIMEOUT_MS=3600000)
     before, count = proxy.fd_count(), 100
     socks = [proxy.connect() for _ in range(count)]
     until(lambda: proxy.fd_count() >= before + count, "all of them accepted")

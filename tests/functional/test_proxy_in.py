@@ -48,7 +48,8 @@ def proxied(db, start, peer, relay_mode):
     """(proxy, backend): an echo behind a listener that trusts 127.0.0.1."""
     backend = peer(Echo)
     db.add("only", backend)
-    return start(EDGEPROXY_RELAY_MODE=relay_mode), backend
+    return start(EDGEPROXY_RELAY_MODE=relay_mode,
+                 EDGEPROXY_PROXY_HEADER_TIMEOUT_MS=3600000), backend
 
 
 def client_of(name):

@@ -18,36 +18,42 @@
 #include <stdio.h>
 #include <string.h>
 
+/* For the commands that take nothing but --help. ARGUMENTS_GO_ON, or the exit status. */
+static int takes_nothing(int argc, char **argv, const char *usage)
+{
+	static const struct command_option none = {0};
+	struct arguments a;
+
+	return arguments_read(argc, argv, usage, &none, 0, 0, &a);
+}
+
 static int run_command(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1) {
-		fputs("edgeproxy run takes no arguments: it is configured by the environment "
-		      "(edgeproxy --help)\n",
-		      stderr);
-		return 2;
-	}
-	return run_main();
+	int r = takes_nothing(argc, argv,
+	                      "edgeproxy run\n"
+	                      "Serves clients. Environment variables say how: edgeproxy --help");
+
+	return r == ARGUMENTS_GO_ON ? run_main() : r;
 }
 
 static int check_command(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1) {
-		fputs("edgeproxy check takes no arguments\n", stderr);
-		return 2;
-	}
-	return check_main();
+	int r = takes_nothing(argc, argv,
+	                      "edgeproxy check\n"
+	                      "Reads the environment and the files of a proxy, starts nothing, and "
+	                      "prints every problem.");
+
+	return r == ARGUMENTS_GO_ON ? check_main() : r;
 }
 
 static int healthcheck_command(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1) {
-		fputs("edgeproxy healthcheck takes no arguments\n", stderr);
-		return 2;
-	}
-	return healthcheck_main();
+	int r = takes_nothing(
+		argc, argv,
+		"edgeproxy healthcheck\n"
+		"Asks the proxy with this EDGEPROXY_LISTEN_ADDR whether it is ready.");
+
+	return r == ARGUMENTS_GO_ON ? healthcheck_main() : r;
 }
 
 const struct command commands[] = {

@@ -39,6 +39,23 @@ def test_help_lists_every_option():
         assert command in done.stdout
 
 
+def commands():
+    """Every one that --help names, with its first word where that is no argument."""
+    usages = re.findall(r"^  edgeproxy ([a-z]+)(?: (init))?", run_cli("--help").stdout, re.M)
+    return sorted({tuple(word for word in usage if word) for usage in usages})
+
+
+def test_every_command_has_help_and_does_nothing_then(tmp_path):
+    assert {("run",), ("check",), ("healthcheck",), ("db", "init"), ("plan",)} <= set(commands())
+    for command in commands():
+        done = subprocess.run([str(harness.BINARY), *command, "--help"], capture_output=True,
+                              text=True, cwd=tmp_path, env={}, timeout=60, check=False)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout.startswith(f"usage: edgeproxy {command[0]}"), command
+        assert not done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_version():
     done = run_cli("--version")
     assert done.returncode == 0

@@ -8,6 +8,7 @@
 #include "cli/events.h"
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
+#include "cli/output.h"
 #include "cli/plan.h"
 #include "cli/sessions.h"
 #include "cli/status.h"
@@ -15,7 +16,9 @@
 #include "config/config.h"
 #include "daemon/run.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* For the commands that take nothing but --help. ARGUMENTS_GO_ON, or the exit status. */
@@ -120,7 +123,7 @@ static int print_help(void)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int command_main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "run";
 
@@ -138,4 +141,14 @@ int main(int argc, char **argv)
 		return completion_ids_main(argc - 1, argv + 1);
 	fprintf(stderr, "edgeproxy: no command \"%s\"; edgeproxy --help lists them\n", name);
 	return 2;
+}
+
+/* What a command has printed and could not be written (the disk is full) is no success. The status
+ * of a health check is its answer, whatever becomes of the words. */
+int main(int argc, char **argv)
+{
+	int status = command_main(argc, argv);
+	bool is_health = argc > 1 && strcmp(argv[1], "healthcheck") == 0;
+
+	return output_flush() == 0 || status != EXIT_SUCCESS || is_health ? status : EXIT_FAILURE;
 }

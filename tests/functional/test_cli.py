@@ -56,6 +56,17 @@ def test_every_command_has_help_and_does_nothing_then(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["completion", "bash"], ["check"],
+                                  ["explain", "--offline", BR]], ids=lambda args: args[0])
+def test_what_could_not_be_written_is_no_success(world, args):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([str(harness.BINARY), *args], stdout=full, stderr=subprocess.PIPE,
+                              env=harness.base_env(world, {}), timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_version():
     done = run_cli("--version")
     assert done.returncode == 0

@@ -169,6 +169,41 @@ def test_check_of_a_bad_geo_database(world):
         assert name in done.stdout + done.stderr
 
 
+def test_check_finds_what_a_start_would(world, tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    wrong = [
+        {"EDGEPROXY_TCP_CONGESTION": "nonesuch"},
+        {"EDGEPROXY_BACKEND_TCP_CONGESTION": "nonesuch"},
+        {"EDGEPROXY_ACCESS_LOG": f"file:{tmp_path}/missing/log"},
+        {"EDGEPROXY_ACCESS_LOG": f"file:{tmp_path}"},
+        {"EDGEPROXY_CONTROL_SOCKET": str(plain)},
+        {"EDGEPROXY_METRICS_LISTEN_ADDR": f"unix:{plain}", "EDGEPROXY_METRICS_ENABLED": "1"},
+        {"EDGEPROXY_METRICS_LISTEN_ADDR": "127.0.0.1:7", "EDGEPROXY_METRICS_ENABLED": "1",
+         "EDGEPROXY_LISTEN_ADDR": ":7"},
+        {"EDGEPROXY_API_LISTEN_ADDR": "127.0.0.1:7", "EDGEPROXY_API_ENABLED": "1",
+         "EDGEPROXY_METRICS_LISTEN_ADDR": "127.0.0.1:7", "EDGEPROXY_METRICS_ENABLED": "1"},
+    ]
+    for env in wrong:
+        checked = run_cli("check", db=world, env=env)
+        assert checked.returncode == 1, env
+        variable, value = next(iter(env.items()))
+        assert re.search(rf"problem +EDGEPROXY_\w+={re.escape(value)}: ", checked.stdout), env
+        assert variable in checked.stdout
+        assert run_cli(db=world, env=env).returncode == 1, env
+    right = {"EDGEPROXY_ACCESS_LOG": f"file:{plain}", "EDGEPROXY_CONTROL_SOCKET": f"{tmp_path}/c",
+             "EDGEPROXY_API_ENABLED": "1", "EDGEPROXY_METRICS_ENABLED": "1"}
+    assert run_cli("check", db=world, env=right).returncode == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("c", "missing")] == []
+
+
+def test_check_drives_no_terminal(world):
+    done = run_cli("check", db=world, env={"EDGEPROXY_APP": "a\n\x1b[31mb"})
+    assert done.returncode == 1
+    assert "app a??[31mb" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 # db init
 
 def test_db_init(tmp_path):

@@ -38,12 +38,13 @@ static int log_usable(const char *path)
 	return access(path, W_OK) == 0 ? 0 : -errno;
 }
 
+/* One that is there has been made by a proxy, whoever asks. */
 static int socket_usable(const char *path)
 {
 	struct stat st;
 
-	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return -ENOTSOCK;
+	if (lstat(path, &st) == 0)
+		return S_ISSOCK(st.st_mode) ? 0 : -ENOTSOCK;
 	return folder_usable(path);
 }
 

@@ -8,6 +8,7 @@
 #include "cli/events.h"
 #include "cli/explain.h"
 #include "cli/healthcheck.h"
+#include "cli/output.h"
 #include "cli/plan.h"
 #include "cli/sessions.h"
 #include "cli/status.h"
@@ -15,39 +16,47 @@
 #include "config/config.h"
 #include "daemon/run.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* For the commands that take nothing but --help. ARGUMENTS_GO_ON, or the exit status. */
+static int takes_nothing(int argc, char **argv, const char *usage)
+{
+	static const struct command_option none = {0};
+	struct arguments a;
+
+	return arguments_read(argc, argv, usage, &none, 0, 0, &a);
+}
 
 static int run_command(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1) {
-		fputs("edgeproxy run takes no arguments: it is configured by the environment "
-		      "(edgeproxy --help)\n",
-		      stderr);
-		return 2;
-	}
-	return run_main();
+	int r = takes_nothing(argc, argv,
+	                      "edgeproxy run\n"
+	                      "Serves clients. Environment variables say how: edgeproxy --help");
+
+	return r == ARGUMENTS_GO_ON ? run_main() : r;
 }
 
 static int check_command(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1) {
-		fputs("edgeproxy check takes no arguments\n", stderr);
-		return 2;
-	}
-	return check_main();
+	int r = takes_nothing(argc, argv,
+	                      "edgeproxy check\n"
+	                      "Reads the environment and the files of a proxy, starts nothing, and "
+	                      "prints every problem.");
+
+	return r == ARGUMENTS_GO_ON ? check_main() : r;
 }
 
 static int healthcheck_command(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1) {
-		fputs("edgeproxy healthcheck takes no arguments\n", stderr);
-		return 2;
-	}
-	return healthcheck_main();
+	int r = takes_nothing(
+		argc, argv,
+		"edgeproxy healthcheck\n"
+		"Asks the proxy with this EDGEPROXY_LISTEN_ADDR whether it is ready.");
+
+	return r == ARGUMENTS_GO_ON ? healthcheck_main() : r;
 }
 
 const struct command commands[] = {
@@ -114,7 +123,7 @@ static int print_help(void)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int command_main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "run";
 
@@ -132,4 +141,14 @@ int main(int argc, char **argv)
 		return completion_ids_main(argc - 1, argv + 1);
 	fprintf(stderr, "edgeproxy: no command \"%s\"; edgeproxy --help lists them\n", name);
 	return 2;
+}
+
+/* What a command has printed and could not be written (the disk is full) is no success. The status
+ * of a health check is its answer, whatever becomes of the words. */
+int main(int argc, char **argv)
+{
+	int status = command_main(argc, argv);
+	bool is_health = argc > 1 && strcmp(argv[1], "healthcheck") == 0;
+
+	return output_flush() == 0 || status != EXIT_SUCCESS || is_health ? status : EXIT_FAILURE;
 }

@@ -64,6 +64,17 @@ static json_t *backend_json(const struct table *t, const struct backend *b, uint
 		number_or_null((live_grace_ms(l, b->slot, now_ms) + 999) / 1000));
 }
 
+/* A word that some backend could have: of status_of(), or of its row. */
+static bool is_state(const char *word)
+{
+	enum admin_state state;
+
+	for (int e = EXCLUDED_UNHEALTHY; e < EXCLUDED_TRIED; e++)
+		if (e != EXCLUDED_APP && strcmp(word, exclusion_word((enum exclusion)e)) == 0)
+			return true;
+	return strcmp(word, "up") == 0 || admin_state_parse(word, &state) == 0;
+}
+
 struct wanted {
 	char app[APP_NAME_MAX + 1];
 	char region[REGION_NAME_MAX + 1];
@@ -106,6 +117,13 @@ void route_live_backends(struct core *c, const struct request *q, struct reply *
 	    !query_number("limit", limit_text, 1, QUERY_PAGE_MAX, &limit, r) ||
 	    !query_number("offset", offset_text, 0, BACKENDS_MAX, &at, r))
 		return;
+	if (w.state[0] != '\0' && !is_state(w.state)) {
+		reply_problem(r, 400, "state",
+		              "state must be up, ready, drain, maint, unhealthy, weight-0, "
+		              "check-down, ejected, agent-down, agent-drain, agent-maint or "
+		              "hard-limit");
+		return;
+	}
 	list = json_array();
 	for (; at < t->backend_count && json_array_size(list) < limit; at++)
 		if (is_wanted(t, &t->backends[at], &w, q, now_ms))

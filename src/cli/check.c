@@ -4,13 +4,16 @@
  * there. It goes on after a problem, because an operator wants all of them in one run: when the
  * environment has wrong values, the rest is looked at as if those had not been set.
  *
- * It opens no socket: a proxy may be serving with this very environment. So it cannot say whether
- * an address can be bound or a backend reached. */
+ * It binds nothing: a proxy may be serving with this very environment. So it cannot say whether
+ * somebody else has an address, or whether a backend can be reached. */
 #include "cli/check.h"
 
 #include "api/api.h"
+#include "cli/check_places.h"
 #include "cli/inputs.h"
+#include "cli/output.h"
 #include "geo/special.h"
+#include "net/socket.h"
 #include "route/region.h"
 
 #include <errno.h>
@@ -42,6 +45,9 @@ finding(struct check *c, bool problem, const char *advice, const char *format, .
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
+	for (char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?'; /* names may hold anything */
 	printf("%s  %s\n         > %s\n", problem ? "problem" : "warning", text, advice);
 	if (problem)
 		c->problems++;
@@ -166,6 +172,20 @@ static void check_script_dir(struct check *c)
 	else if (!S_ISDIR(st.st_mode))
 		finding(c, true, "name a folder, or unset the variable: then no script is run",
 		        "EDGEPROXY_HEALTH_SCRIPT_DIR=%s: %s", dir, strerror(ENOTDIR));
+}
+
+static void place_fault(void *arg, bool fatal, const char *advice, const char *text)
+{
+	finding(arg, fatal, advice, "%s", text);
+}
+
+static void check_congestion(struct check *c, const char *variable, const char *name)
+{
+	int err = *name != '\0' ? socket_congestion_usable(name) : 0;
+
+	if (err != 0)
+		finding(c, true, "choose one that net.ipv4.tcp_available_congestion_control lists",
+		        "%s=%s: %s", variable, name, strerror(-err));
 }
 
 static const char *routes_advice(int r)
@@ -392,8 +412,9 @@ static void summarize(const struct check *c)
 		endpoint_format(&in->config.listen_addr, addr);
 	printf("%slistens    %s; rows in services: %zu\n",
 	       c->problems + c->warnings > 0 ? "\n" : "", addr, in->rows.service_count);
-	printf("POP        region %s, app %s\n", in->config.region,
-	       *in->config.app != '\0' ? in->config.app : "any");
+	printf("POP        region %s, app ", in->config.region);
+	output_print(*in->config.app != '\0' ? in->config.app : "any");
+	putchar('\n');
 	if (in->geo != NULL) {
 		built = (time_t)geo_db_build_epoch(in->geo);
 		if (gmtime_r(&built, &tm) != NULL)
@@ -420,7 +441,12 @@ int check_main(void)
 		check_geo(&c);
 		check_state_dir(&c);
 		check_script_dir(&c);
+		check_congestion(&c, "EDGEPROXY_TCP_CONGESTION", c.in.config.tcp_congestion);
+		check_congestion(&c, "EDGEPROXY_BACKEND_TCP_CONGESTION",
+		                 c.in.config.backend_tcp_congestion);
 		check_api(&c);
+		check_places(&c.in.config,
+		             &(struct places_report){.fault = place_fault, .arg = &c});
 		check_routes(&c);
 		if (c.routes_read) {
 			check_backends(&c);
@@ -433,5 +459,5 @@ int check_main(void)
 		finding(&c, true, "free some memory", "the configuration could not be read");
 	}
 	inputs_done(&c.in);
-	return c.problems == 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return c.problems == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

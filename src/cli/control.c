@@ -171,6 +171,13 @@ static const char *group_of(const char *path)
 	return group != NULL ? group->gr_name : "?";
 }
 
+static bool is_no_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 static int could_not_connect(const struct control *c, CURLcode code)
 {
 	long err = 0;
@@ -185,6 +192,13 @@ static int could_not_connect(const struct control *c, CURLcode code)
 		         c->socket);
 		break;
 	case ECONNREFUSED:
+		if (is_no_socket(c->socket)) {
+			complain(c,
+			         "%s is no socket\n"
+			         "  is this the " OPTION_NAME " of the proxy?",
+			         c->socket);
+			break;
+		}
 		complain(c,
 		         "nobody listens at %s\n"
 		         "  the proxy that made this socket has ended; start it again",
@@ -215,6 +229,13 @@ static int transfer_failed(const struct control *c, CURLcode code)
 		return could_not_connect(c, code);
 	case CURLE_OPERATION_TIMEDOUT:
 		complain(c, "the proxy at %s does not answer", c->socket);
+		break;
+	case CURLE_UNSUPPORTED_PROTOCOL: /* no HTTP */
+	case CURLE_WEIRD_SERVER_REPLY:
+		complain(c,
+		         "what answers at %s is no edgeProxy\n"
+		         "  is this the " OPTION_NAME " of the proxy?",
+		         c->socket);
 		break;
 	case CURLE_GOT_NOTHING:
 	case CURLE_RECV_ERROR:

@@ -3,6 +3,7 @@
  * existing database is never touched, and an unfinished one is never seen. */
 #include "cli/db.h"
 
+#include "cli/arguments.h"
 #include "control/db_error.h"
 #include "control/schema.h"
 
@@ -20,8 +21,8 @@ static const char example_rows[] =
 	"    ('eu-node-1', 'myapp', 'eu', '10.50.3.1', 8080, 1, 2, 50, 100, 0);\n";
 
 static const char usage[] =
-	"usage: edgeproxy db init FILE\n"
-	"Makes a routing database with the tables that edgeproxy reads and three example rows.\n";
+	"edgeproxy db init FILE\n"
+	"Makes a routing database with the tables that edgeproxy reads and three example rows.";
 
 /* Writes part; errors speak of path. */
 static int write_database(const char *part, const char *path, char error[STORE_ERROR_MAX])
@@ -75,13 +76,15 @@ static int init(const char *path)
 
 int db_main(int argc, char **argv)
 {
-	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-		printf("%s", usage);
-		return 0;
-	}
-	if (argc != 3 || strcmp(argv[1], "init") != 0 || argv[2][0] == '\0') {
-		fprintf(stderr, "%s", usage);
-		return 2;
-	}
-	return init(argv[2]);
+	static const struct command_option none = {0};
+	struct arguments a;
+	int r = arguments_read(argc, argv, usage, &none, 2, 2, &a);
+
+	if (r != ARGUMENTS_GO_ON)
+		return r;
+	if (strcmp(a.rest[0], "init") != 0)
+		return arguments_wrong("db", usage, "no such word", a.rest[0]);
+	if (a.rest[1][0] == '\0')
+		return arguments_wrong("db", usage, "the name of the file is empty", NULL);
+	return init(a.rest[1]);
 }

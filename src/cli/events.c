@@ -233,7 +233,7 @@ static int show_page(struct viewer *v, bool *ret_more)
 	snprintf(v->after, sizeof(v->after), "%" PRIu64, output_uint(a.json, "next"));
 	*ret_more = output_bool(a.json, "more");
 	control_answer_done(&a);
-	if (fflush(stdout) != 0)
+	if (output_flush() != 0)
 		return CONTROL_FAILED;
 	return CONTROL_OK;
 }

@@ -2,8 +2,10 @@
  * what is in them; its rows are few thousands at most, since pages of the API are bounded. */
 #include "cli/output.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,6 +14,23 @@
 #define GAP 2
 /* A column is not cut below this. */
 #define CUT_MIN 6
+
+int output_flush(void)
+{
+	int err;
+
+	errno = 0;
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return 0;
+	err = errno;
+	__fpurge(stdout);
+	clearerr(stdout);
+	if (err == EBADF)
+		return 0;
+	fprintf(stderr, "edgeproxy: not all could be written to standard output: %s\n",
+	        strerror(err != 0 ? err : EIO));
+	return err != 0 ? -err : -EIO;
+}
 
 /* ---- texts ---- */
 

@@ -16,6 +16,11 @@
 /* Columns of a table. */
 #define TEXT_TABLE_COLUMNS_MAX 16
 
+/* Has all of it been written? Complains on standard error where it has not, and forgets what is
+ * left, so that it is said once. A standard output that the caller has closed is wanted by nobody:
+ * that is no error. 0 or -errno. */
+MUST_CHECK int output_flush(void);
+
 /* ---- tables ---- */
 
 struct text_column {

@@ -359,12 +359,10 @@ static int show(struct plan *p, const struct plan_result *result, bool json)
 		err = plan_report_print_json(&report);
 	else
 		plan_report_print(&report);
-	if (err == 0 && fflush(stdout) != 0)
-		err = -errno;
-	if (err != 0) {
+	if (err != 0)
 		complain("%s", strerror(-err));
+	if (err != 0 || output_flush() != 0)
 		return PLAN_TROUBLE;
-	}
 	return plan_report_harm(&report) ? PLAN_HARM : PLAN_FINE;
 }
 

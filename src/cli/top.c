@@ -168,7 +168,7 @@ static int print_once(struct top *t)
 	if (frame != NULL)
 		puts(frame);
 	free(frame);
-	return frame != NULL && fflush(stdout) == 0 ? CONTROL_OK : CONTROL_FAILED;
+	return frame != NULL && output_flush() == 0 ? CONTROL_OK : CONTROL_FAILED;
 }
 
 /* ---- keys ---- */

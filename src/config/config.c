@@ -223,6 +223,37 @@ int config_read(char *const *environment, const struct config_report *report_to,
 	return 0;
 }
 
+/* What the environment says of one option, or its default. field is as in struct config. */
+static void read_alone(char *const *environment, const char *variable, void *field)
+{
+	const char *text = environment_find(environment, variable);
+	char why[OPTION_WHY_BYTES];
+
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		const struct option *o = &options[i];
+
+		if (strcmp(o->variable, variable) != 0)
+			continue;
+		if (text == NULL || option_parse(o, text, field, why) != 0)
+			CHECK(option_parse(o, o->default_text, field, why) == 0);
+		return;
+	}
+	CHECK(!"an option of this name");
+}
+
+void config_read_log(char *const *environment, enum log_level *ret_level,
+                     enum log_format *ret_format)
+{
+	bool debug;
+	int level, format;
+
+	read_alone(environment, "DEBUG", &debug);
+	read_alone(environment, "EDGEPROXY_LOG_LEVEL", &level);
+	read_alone(environment, "EDGEPROXY_LOG_FORMAT", &format);
+	*ret_level = debug ? LOG_DEBUG : (enum log_level)level;
+	*ret_format = (enum log_format)format;
+}
+
 void config_done(struct config *c)
 {
 	for (size_t i = 0; i < OPTION_COUNT; i++)

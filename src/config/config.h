@@ -4,6 +4,7 @@
 #define CONFIG_CONFIG_H
 
 #include "base/check.h"
+#include "base/log.h"
 #include "net/addr.h"
 #include "net/log_target.h"
 #include "net/prefix.h"
@@ -59,6 +60,10 @@ struct config_report {
 MUST_CHECK int config_read(char *const *environment, const struct config_report *report,
                            struct config *ret_config);
 void config_done(struct config *c);
+/* How the log is to be written, also where another option is wrong; a wrong one of these counts as
+ * not set. */
+void config_read_log(char *const *environment, enum log_level *ret_level,
+                     enum log_format *ret_format);
 
 /* False for an empty EDGEPROXY_LISTEN_ADDR, the all-zero endpoint. Any other one with port 0
  * listens on a port of the kernel's choice. */

@@ -301,16 +301,18 @@ int run_main(void)
 		.successor = {.link = -1, .own_fd = -1, .state_fd = -1},
 	};
 	uint64_t started_ns = clock_now_ns();
+	enum log_format format;
+	enum log_level level;
 	int err;
 
 	fill_standard_fds();
+	config_read_log(environ, &level, &format);
+	log_setup(level, format);
 	r.signal_fd = open_signals(); /* SIGUSR1 ends who does not expect it: soon */
 	r.path = successor_process_path();
 	predecessor_find(&r);
 	if (config_read(environ, &report, &r.config) != 0)
 		return 1;
-	log_setup(r.config.debug ? LOG_DEBUG : (enum log_level)r.config.log_level,
-	          (enum log_format)r.config.log_format);
 	err = log_start();
 	if (err == 0)
 		err = watchdog_start((enum watchdog_mode)r.config.watchdog);

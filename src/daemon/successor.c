@@ -57,18 +57,24 @@ static const char *stage(const struct successor *s)
 	return words[s->state];
 }
 
-static void log_failed(const struct successor *s, const char *error, const char *ended)
+/* The one reason after which this process does not go on. */
+static const char told_to_stop[] = "this process was told to stop";
+
+static void log_failed(const struct runner *r, const char *error, const char *ended)
 {
+	const struct successor *s = &r->successor;
 	struct log_line l;
 
 	log_begin(&l, LOG_ERROR, "upgrade_failed");
 	log_str(&l, "stage", stage(s));
+	log_str(&l, "path", r->path);
 	log_str(&l, "error", error);
 	if (s->pid > 0) {
 		log_int(&l, "successor", s->pid);
 		log_str(&l, "ended", ended);
 	}
-	log_str(&l, "effect", "this process goes on as before");
+	if (error != told_to_stop)
+		log_str(&l, "effect", "this process goes on as before");
 	log_end(&l);
 }
 
@@ -101,7 +107,7 @@ static void take_back(struct runner *r, const char *error, bool ends)
 
 	if (s->pid > 0)
 		successor_process_end(s->pid, ends, ended);
-	log_failed(s, error, ended);
+	log_failed(r, error, ended);
 	/* It may have accepted and connected before it died. */
 	if (s->own_fd >= 0)
 		(void)live_bury(r->live, s->own_fd);
@@ -154,7 +160,7 @@ void successor_start(struct runner *r)
 		close(ends[1]);
 	}
 	if (err != 0) {
-		log_failed(s, strerror(-err), NULL);
+		log_failed(r, strerror(-err), NULL);
 		forget(s);
 		return;
 	}
@@ -425,7 +431,7 @@ static void give_up(struct runner *r, const char *error, uint64_t now_ms)
 
 void successor_refuse(struct runner *r, uint64_t now_ms)
 {
-	give_up(r, "this process was told to stop", now_ms);
+	give_up(r, told_to_stop, now_ms);
 }
 
 void successor_leave(struct runner *r)

@@ -121,7 +121,9 @@ static bool find_route(const struct gate *g, const struct request_head *head, st
 		reply_problem(r, 405, NULL, "this path allows %s", q->match.allow);
 		r->allow = q->match.allow;
 	} else {
-		reply_problem(r, 404, NULL, "no such path; /openapi.json lists them");
+		reply_problem(r, 404, NULL, "no such path; /%s",
+		              g->options.door == DOOR_METRICS ? "metrics is what is here"
+		                                              : "openapi.json lists them");
 	}
 	return false;
 }

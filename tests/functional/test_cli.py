@@ -39,6 +39,34 @@ def test_help_lists_every_option():
         assert command in done.stdout
 
 
+def commands():
+    """Every one that --help names, with its first word where that is no argument."""
+    usages = re.findall(r"^  edgeproxy ([a-z]+)(?: (init))?", run_cli("--help").stdout, re.M)
+    return sorted({tuple(word for word in usage if word) for usage in usages})
+
+
+def test_every_command_has_help_and_does_nothing_then(tmp_path):
+    assert {("run",), ("check",), ("healthcheck",), ("db", "init"), ("plan",)} <= set(commands())
+    for command in commands():
+        done = subprocess.run([str(harness.BINARY), *command, "--help"], capture_output=True,
+                              text=True, cwd=tmp_path, env={}, timeout=60, check=False)
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout.startswith(f"usage: edgeproxy {command[0]}"), command
+        assert not done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["completion", "bash"], ["check"],
+                                  ["explain", "--offline", BR]], ids=lambda args: args[0])
+def test_what_could_not_be_written_is_no_success(world, args):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([str(harness.BINARY), *args], stdout=full, stderr=subprocess.PIPE,
+                              env=harness.base_env(world, {}), timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_version():
     done = run_cli("--version")
     assert done.returncode == 0
@@ -139,6 +167,41 @@ def test_check_of_a_bad_geo_database(world):
         done = run_cli("check", db=world, env={"EDGEPROXY_GEOIP_PATH": ROOT / "tests/data" / name})
         assert done.returncode == 1
         assert name in done.stdout + done.stderr
+
+
+def test_check_finds_what_a_start_would(world, tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    wrong = [
+        {"EDGEPROXY_TCP_CONGESTION": "nonesuch"},
+        {"EDGEPROXY_BACKEND_TCP_CONGESTION": "nonesuch"},
+        {"EDGEPROXY_ACCESS_LOG": f"file:{tmp_path}/missing/log"},
+        {"EDGEPROXY_ACCESS_LOG": f"file:{tmp_path}"},
+        {"EDGEPROXY_CONTROL_SOCKET": str(plain)},
+        {"EDGEPROXY_METRICS_LISTEN_ADDR": f"unix:{plain}", "EDGEPROXY_METRICS_ENABLED": "1"},
+        {"EDGEPROXY_METRICS_LISTEN_ADDR": "127.0.0.1:7", "EDGEPROXY_METRICS_ENABLED": "1",
+         "EDGEPROXY_LISTEN_ADDR": ":7"},
+        {"EDGEPROXY_API_LISTEN_ADDR": "127.0.0.1:7", "EDGEPROXY_API_ENABLED": "1",
+         "EDGEPROXY_METRICS_LISTEN_ADDR": "127.0.0.1:7", "EDGEPROXY_METRICS_ENABLED": "1"},
+    ]
+    for env in wrong:
+        checked = run_cli("check", db=world, env=env)
+        assert checked.returncode == 1, env
+        variable, value = next(iter(env.items()))
+        assert re.search(rf"problem +EDGEPROXY_\w+={re.escape(value)}: ", checked.stdout), env
+        assert variable in checked.stdout
+        assert run_cli(db=world, env=env).returncode == 1, env
+    right = {"EDGEPROXY_ACCESS_LOG": f"file:{plain}", "EDGEPROXY_CONTROL_SOCKET": f"{tmp_path}/c",
+             "EDGEPROXY_API_ENABLED": "1", "EDGEPROXY_METRICS_ENABLED": "1"}
+    assert run_cli("check", db=world, env=right).returncode == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("c", "missing")] == []
+
+
+def test_check_drives_no_terminal(world):
+    done = run_cli("check", db=world, env={"EDGEPROXY_APP": "a\n\x1b[31mb"})
+    assert done.returncode == 1
+    assert "app a??[31mb" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 # db init

@@ -467,7 +467,13 @@ def test_an_option_that_would_not_be_heeded_is_refused(pair, up, cli, args, opti
 
 def test_errors_say_what_to_do(pair, up, cli, path):
     assert f"there is no control socket at {path}" in cli("status", status=1)
+    with open(path, "wb"):
+        assert f"{path} is no socket" in cli("status", status=1)
+    os.unlink(path)
     proxy = up()
+    assert "state must be up, ready" in cli("backends", "--state", "drained", status=1)
+    for word in ("up", "ready", "maint", "hard-limit", "weight-0", "agent-maint", "ejected"):
+        cli("backends", "--state", word)
     assert cli("status")
     assert "unknown option" in cli("status", "--nothing", status=2)
     assert "too many" in cli("status", "more", status=2)
@@ -484,6 +490,23 @@ def test_errors_say_what_to_do(pair, up, cli, path):
     assert os.path.exists(path)
     up()  # takes the place of the dead socket's file
     assert cli("status")
+
+
+def test_who_speaks_no_http_is_told(path, cli):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(4096)
+                sock.sendall(b"SSH-2.0-other\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert f"what answers at {path} is no edgeProxy" in cli("status", status=1)
+        thread.join()
 
 
 def test_another_version_is_told(path, cli):

@@ -52,6 +52,27 @@ def test_every_event_is_documented():
     assert sorted(event for event in events if f"`{event}`" not in text) == []
 
 
+def test_every_key_of_an_event_is_documented():
+    """Of the lines that are written in one piece, and whose row names its keys by itself."""
+    rows = {}
+    for cells in table_rows((DOCS / "logs.md").read_text(), 3):
+        for event in re.findall(r"`([a-z_]+)`", cells[0]):
+            rows[event] = cells[2]
+    line = re.compile(r'log_begin\(&?\w+,[^,]*?,\s*"([a-z_]+)"\);(.*?)log_end', re.S)
+    missing, seen = [], 0
+    for source in SRC.glob("*/*.c"):
+        for event, body in line.findall(source.read_text()):
+            keys = set(re.findall(r'log_[a-z]+\(&?\w+,\s*"([a-z_]+)"', body))
+            keys |= {"error"} if "log_errno(" in body else set()
+            row = rows.get(event, "the same")
+            if "the same" in row or source.name == "log.c":
+                continue
+            seen += 1
+            missing += [(event, key) for key in keys - {"advice", "effect"} if f"`{key}`" not in row]
+    assert seen > 30
+    assert missing == []
+
+
 def test_every_column_is_documented():
     text = (DOCS / "routing.md").read_text()
     columns = re.findall(r'^\w+_COLUMN\(\w+, "(\w+)"',

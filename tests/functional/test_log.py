@@ -17,7 +17,7 @@ import pytest
 
 import wire
 from harness import (BINARY, BR, STOP_SECS, US, UNKNOWN, base_env, join_addr, parse_line,
-                     split_addr, until)
+                     run_cli, split_addr, until)
 from peers import Blackhole, Identity, Refusing, ResetAfterAnswer, ResetOnAccept, Silent
 
 ALWAYS = ["time", "level", "event", "client", "service", "bytes_in", "bytes_out", "total_ms",
@@ -72,6 +72,21 @@ def test_json_has_the_same_keys_and_numbers(world, start):
         event = json.loads(line)
         assert {"time", "level", "event"} <= set(event)
         assert TIME.fullmatch(event["time"])
+
+
+def test_problems_of_the_environment_are_written_as_the_others(world, start):
+    """Also before the configuration is known to be right, and where LOG_LEVEL itself is wrong."""
+    wrong = {"EDGEPROXY_LOG_FORMAT": "json", "EDGEPROXY_WORKERS": "many", "EDGEPROXY_NONE": "1"}
+    for env, expected in (
+            (wrong, {"config_invalid", "config_warning"}),
+            (wrong | {"EDGEPROXY_LOG_LEVEL": "error"}, {"config_invalid"}),
+            (wrong | {"EDGEPROXY_LOG_LEVEL": "loud"}, {"config_invalid", "config_warning"})):
+        done = run_cli(db=world, env=env)
+        assert done.returncode == 1
+        assert {json.loads(line)["event"] for line in done.stderr.splitlines()} == expected
+    proxy = start(EDGEPROXY_LOG_FORMAT="json", EDGEPROXY_NONE="1")
+    proxy.stop()
+    assert [json.loads(line)["event"] for line in proxy.log.lines].count("config_warning") == 1
 
 
 def test_values_are_quoted_where_they_must_be(db, start, peer):

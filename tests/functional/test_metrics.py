@@ -101,6 +101,9 @@ def test_http(watched, db):
     assert scraper.http.sock is sock, "the connection was kept alive"
     assert scraper.request("POST")[0].status == 405
     assert scraper.request(path="/api/v1/backends")[0].status == 404
+    answer, text = scraper.request(path="/openapi.json")
+    assert answer.status == 404
+    assert b"/metrics" in text and b"openapi" not in text
     assert scraper.request(path="/healthz")[0].status == 200
     scraper.close()
 

@@ -348,6 +348,7 @@ def test_a_program_that_does_not_start(db, generations, peer, tmp_path, monkeypa
         g.ask()
         failed = g.proxy.wait_event("upgrade_failed", since=mark)
         assert failed["level"] == "error"
+        assert failed["path"] == str(path) and failed["effect"] == "this process goes on as before"
         if what == "exits":
             assert failed["ended"] == "exit status 3"
         sock.sendall(b"still here")
@@ -607,6 +608,7 @@ def test_told_to_stop_in_the_middle(db, generations, peer, tmp_path, monkeypatch
     assert g.proxy.wait_exit() == 0
     failed = g.proxy.wait_event("upgrade_failed")
     assert (failed["stage"], failed["error"]) == ("start", "this process was told to stop")
+    assert "effect" not in failed, "it does not go on"
     g.proxy.wait_event("stopping")
     until(lambda: not alive(new), "the end of the new process")
 

@@ -7,12 +7,12 @@
  * the kernel lets that go on (predecessor.c). */
 #include "daemon/successor_process.h"
 
+#include "base/spawn.h"
 #include "control/handover.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The descriptor that a new process finds its link at. */
-#define LINK_FD 3
 /* A process that has hung up has so long to say with which status it ends, and one that is to stop
  * has so long until it has. */
 #define EXIT_PATIENCE_MS 200
@@ -71,42 +69,20 @@ static char **environment(char *link)
 int successor_process_start(const char *path, int link, pid_t *ret_pid)
 {
 	char command[] = "run", variable[64], *argv[] = {(char *)(uintptr_t)path, command, NULL};
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t defaults;
 	char **env;
-	pid_t pid;
 	int err;
 
-	snprintf(variable, sizeof(variable), HANDOVER_VARIABLE "=%d", LINK_FD);
+	snprintf(variable, sizeof(variable), HANDOVER_VARIABLE "=%d", SPAWN_LINK_FD);
 	env = environment(variable);
 	if (env == NULL)
 		return -ENOMEM;
 	/* The signals that this process obeys stay blocked in the new one, which blocks them as
 	 * well: whoever signals all processes that there are must not end one that has just begun.
 	 */
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	sigaddset(&defaults, SIGXFSZ);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attributes);
-	/* Until it has closed its copies, a socket that a worker closes lives on, and the worker
-	 * may be told of it: that is not left to the kernel at its exec, which may have to read
-	 * the program first. */
-	err = posix_spawn_file_actions_adddup2(&actions, link, LINK_FD);
-	if (err == 0)
-		err = posix_spawn_file_actions_addclosefrom_np(&actions, LINK_FD + 1);
-	if (err == 0) {
-		posix_spawnattr_setsigdefault(&attributes, &defaults);
-		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-		err = posix_spawn(&pid, path, &actions, &attributes, argv, env);
-	}
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
+	err = spawn_start(&(struct spawn){.path = path, .argv = argv, .env = env, .link = link},
+	                  ret_pid);
 	free(env);
-	if (err == 0)
-		*ret_pid = pid;
-	return -err;
+	return err;
 }
 
 /* ---- the rest of its life ---- */

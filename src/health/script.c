@@ -11,11 +11,11 @@
  * anybody else before: so it is killed first and reaped then. */
 #include "health/script.h"
 
+#include "base/spawn.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -59,60 +59,6 @@ static void fill_variables(struct variables *v, const struct script_about *about
 	add(v, "HAPROXY_SERVER_PROTO=tcp");
 }
 
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-	sigset_t none, all;
-	int err;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	err = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-	                                                   POSIX_SPAWN_SETSIGDEF);
-	if (err == 0)
-		err = posix_spawnattr_setpgroup(attributes, 0);
-	if (err == 0)
-		err = posix_spawnattr_setsigmask(attributes, &none);
-	if (err == 0)
-		err = posix_spawnattr_setsigdefault(attributes, &all);
-	return err;
-}
-
-static int set_actions(posix_spawn_file_actions_t *actions)
-{
-	/* Copies of the proxy's sockets go before anything is opened: while there are any, one that
-	 * a worker closes lives on. */
-	int err = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-
-	if (err == 0)
-		err = posix_spawn_file_actions_addchdir_np(actions, "/");
-	for (int fd = 0; fd < 3 && err == 0; fd++)
-		err = posix_spawn_file_actions_addopen(actions, fd, "/dev/null",
-		                                       fd == 0 ? O_RDONLY : O_WRONLY, 0);
-	return err;
-}
-
-/* A positive errno value, or 0. */
-static int spawn(const char *path, char *const *argv, char *const *envp, pid_t *ret_pid)
-{
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	int err = posix_spawn_file_actions_init(&actions);
-
-	if (err != 0)
-		return err;
-	err = posix_spawnattr_init(&attributes);
-	if (err == 0) {
-		err = set_attributes(&attributes);
-		if (err == 0)
-			err = set_actions(&actions);
-		if (err == 0)
-			err = posix_spawn(ret_pid, path, &actions, &attributes, argv, envp);
-		posix_spawnattr_destroy(&attributes);
-	}
-	posix_spawn_file_actions_destroy(&actions);
-	return err;
-}
-
 int script_start(const char *dir, const char *name, const struct script_about *about,
                  struct script *ret_script)
 {
@@ -130,9 +76,14 @@ int script_start(const char *dir, const char *name, const struct script_about *a
 	ip_format(&about->addr.ip, ip);
 	snprintf(port, sizeof(port), "%u", about->addr.port);
 	fill_variables(&variables, about, ip);
-	err = spawn(path, argv, variables.list, &s.pid);
+	err = spawn_start(&(struct spawn){.path = path,
+	                                  .argv = argv,
+	                                  .env = variables.list,
+	                                  .link = -1,
+	                                  .apart = true},
+	                  &s.pid);
 	if (err != 0)
-		return -err;
+		return err;
 	s.fd = (int)syscall(SYS_pidfd_open, s.pid, 0);
 	if (s.fd < 0) {
 		err = -errno;

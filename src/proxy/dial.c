@@ -269,7 +269,12 @@ static void try_next(struct session *s, const struct backend *b)
 static void fail_and_go_on(struct session *s, int err)
 {
 	try_failed(s, err);
-	if (s->state != SESSION_CLOSED)
+	if (s->state == SESSION_CLOSED)
+		return;
+	/* A client that was reset in RELAY: no further event will tell of it while dialling. */
+	if (s->end[CLIENT].failed)
+		session_close(s, CLOSE_CLIENT_GONE);
+	else
 		try_next(s, NULL);
 }
 

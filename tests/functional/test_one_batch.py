@@ -181,6 +181,24 @@ def test_a_reset_of_the_backend_before_is_not_the_next_ones(db, start, peer, any
     assert [e["backend"] for e in proxy.log.find("connect_failed")] == ["first"]
 
 
+def test_nobody_is_dialled_for_a_client_that_is_gone(db, start, peer, any_relay_mode):
+    """Its first bytes find the backend gone, and the same event tells of its own reset: no other
+    will."""
+    first, second = peer(Puppet), peer(Puppet)
+    db.add("first", first, region="sa")
+    db.add("second", second, region="us")
+    proxy = start(EDGEPROXY_WORKERS=1, EDGEPROXY_RELAY_MODE=any_relay_mode)
+    sock = proxy.connect(BR)
+    theirs = first.take()
+    with one_batch(proxy):
+        send_and_wait(sock, b"hello")
+        reset_and_wait(theirs)
+        reset_and_wait(sock)
+    session = proxy.wait_session()
+    assert (session["reason"], session["bytes_in"]) == ("client-gone", "0")
+    assert second.accepted == 0
+
+
 # Ends
 
 def test_a_reset_right_behind_an_end(serve, any_relay_mode):

@@ -34,6 +34,7 @@ typedef uint64_t signal_mask;
 struct child {
 	const struct spawn *what;
 	unsigned descriptors; /* there may be */
+	signal_mask mask;     /* of the program */
 	int err;              /* positive, where the program has not begun */
 };
 
@@ -74,14 +75,14 @@ UNWATCHED static int set_descriptors(const struct spawn *what)
 }
 
 /* What the parent handles is handled by default from the exec on; what it ignores would stay so. */
-UNWATCHED static void set_signals(const struct spawn *what, const signal_mask *mask)
+UNWATCHED static void set_signals(const struct child *c)
 {
 	static const uint64_t by_default[8]; /* as the kernel has a struct sigaction */
 
 	for (int number = 1; number < _NSIG; number++)
-		if (what->apart || number == SIGPIPE || number == SIGXFSZ)
-			(void)syscall(SYS_rt_sigaction, number, by_default, NULL, sizeof(*mask));
-	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof(*mask));
+		if (c->what->apart || number == SIGPIPE || number == SIGXFSZ)
+			(void)syscall(SYS_rt_sigaction, number, by_default, NULL, sizeof(c->mask));
+	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &c->mask, NULL, sizeof(c->mask));
 }
 
 UNWATCHED static int prepare(const struct child *c)
@@ -93,21 +94,15 @@ UNWATCHED static int prepare(const struct child *c)
 	return set_descriptors(c->what) < 0 ? -1 : 0;
 }
 
-struct start {
-	struct child child;
-	signal_mask mask;
-};
-
 UNWATCHED static int run_child(void *arg)
 {
-	struct start *s = arg;
-	const struct spawn *what = s->child.what;
+	struct child *c = arg;
 
-	if (prepare(&s->child) == 0) {
-		set_signals(what, &s->mask);
-		(void)syscall(SYS_execve, what->path, what->argv, what->env);
+	if (prepare(c) == 0) {
+		set_signals(c);
+		(void)syscall(SYS_execve, c->what->path, c->what->argv, c->what->env);
 	}
-	s->child.err = errno;
+	c->err = errno;
 	(void)syscall(SYS_exit, 1);
 	return 1;
 }
@@ -128,7 +123,7 @@ static unsigned descriptors_max(void)
 static int start(const struct spawn *what, pid_t *ret_pid)
 {
 	static const signal_mask all = ~UINT64_C(0);
-	struct start s = {.child = {.what = what, .descriptors = descriptors_max()}};
+	struct child c = {.what = what, .descriptors = descriptors_max()};
 	signal_mask before;
 	pid_t pid;
 	uint8_t *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
@@ -137,21 +132,21 @@ static int start(const struct spawn *what, pid_t *ret_pid)
 	if (stack == MAP_FAILED)
 		return -errno;
 	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
-	s.mask = what->apart ? 0 : before;
+	c.mask = what->apart ? 0 : before;
 	pid = __clone(run_child, stack + STACK_BYTES,
-	              CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &s);
+	              CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &c);
 	if (pid < 0)
-		s.child.err = errno;
+		c.err = errno;
 	(void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
 	munmap(stack, STACK_BYTES);
-	if (s.child.err == 0) {
+	if (c.err == 0) {
 		*ret_pid = pid;
 		return 0;
 	}
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			continue;
-	return -s.child.err;
+	return -c.err;
 }
 
 int spawn_start(const struct spawn *what, pid_t *ret_pid)

@@ -45,10 +45,9 @@ finding(struct check *c, bool problem, const char *advice, const char *format, .
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	for (char *p = text; *p != '\0'; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?'; /* names may hold anything */
-	printf("%s  %s\n         > %s\n", problem ? "problem" : "warning", text, advice);
+	printf("%s  ", problem ? "problem" : "warning");
+	output_print(text); /* names may hold anything */
+	printf("\n         > %s\n", advice);
 	if (problem)
 		c->problems++;
 	else
